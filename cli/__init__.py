@@ -1,0 +1,69 @@
+"""The command line, installed as `vaekit.cli`: one file a command, each thin: parse, call, print.
+
+Heavy packages (torch, onnx, onnxruntime) are imported inside a command's function, so that `vaekit --help` is quick and
+`vaekit sample` works where no torch is. Nothing imports this package but the entry points.
+
+Needs: typer, rich.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+
+from vaekit.errors import VaekitError
+
+from .console import error_console
+from .doctor import doctor
+from .export import export
+from .inspect import inspect
+from .morph import morph
+from .reconstruct import reconstruct
+from .sample import sample
+from .train import train
+from .verify import verify
+
+app = typer.Typer(
+    name="vaekit",
+    help="Train a variational autoencoder, export it as two ONNX graphs, run it the same everywhere, and prove it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for command in (train, export, verify, inspect, sample, reconstruct, morph, doctor):
+    app.command()(command)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from vaekit import __version__
+
+        typer.echo(f"vaekit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line: a VaekitError becomes one red line and exit code 1, a warning one yellow line."""
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    try:
+        app(args=arguments)
+    except VaekitError as error:
+        error_console().print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if not issubclass(category, DeprecationWarning):
+        error_console().print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,27 @@
+"""Where output goes: results to standard output, remarks and errors to standard error, with colour only on a terminal.
+
+Needs: rich.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+
+
+def console() -> Console:
+    """Standard output, as it is now: made anew each time, so that a redirection is seen."""
+    return Console(highlight=False)
+
+
+def error_console() -> Console:
+    """Standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a result for a script: JSON on standard output, nothing else."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")

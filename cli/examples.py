@@ -1,0 +1,74 @@
+"""Items that a command works on: image files, a data set's test items, or the bundle's own examples.
+
+Needs: NumPy. Must not import: torch, onnx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaekit.bundle import Bundle
+from vaekit.datasets import Split, load_dataset
+from vaekit.errors import DataError
+from vaekit.images import load_image
+
+
+def examples(bundle: Bundle, data: str | None) -> Split:
+    """Test items of a data set, or without one the items of the bundle's golden vectors.
+
+    Raises:
+        DataError: The data set is not found, or has items of another shape.
+    """
+    if data is None:
+        golden = bundle.golden()
+        return Split(golden.x, golden.labels)
+    split = load_dataset(data).test
+    if split.items.shape[1:] != bundle.manifest.spec.data.shape:
+        raise DataError(
+            f"{data!r} has items of shape {split.items.shape[1:]}, but the model takes {bundle.manifest.spec.data.shape}."
+        )
+    return split
+
+
+def image_files(bundle: Bundle, paths: Sequence[Path]) -> NDArray[np.float32]:
+    """Image files as items of the model.
+
+    Raises:
+        DataError: The model takes no images, or a file cannot be read.
+    """
+    shape = bundle.manifest.spec.data.shape
+    if not bundle.manifest.spec.data.is_image:
+        raise DataError(f"the model takes items of shape {shape}, not images; give --data instead of image files.")
+    return np.concatenate([load_image(path, shape=shape) for path in paths])
+
+
+def pick(bundle: Bundle, split: Split, which: str) -> NDArray[np.float32]:
+    """One item: by label ("3"), by index ("@17"), or an image file.
+
+    Returns:
+        Shape (1, *shape), float32.
+
+    Raises:
+        DataError: There is no such label, index or file.
+    """
+    path = Path(which)
+    if path.is_file():
+        return image_files(bundle, [path])
+    if which.startswith("@") and which[1:].isdecimal():
+        index = int(which[1:])
+        if index >= len(split):
+            raise DataError(f"item {which} was asked for, but there are {len(split):,}; give @0 to @{len(split) - 1}.")
+        return split.pixels(slice(index, index + 1))
+    if not which.isdecimal():
+        raise DataError(f"{which!r} is no image file, no label (3) and no index (@17).")
+    if split.labels is None:
+        raise DataError(f"label {which} was asked for, but the items have no labels; give an index, as in @{which}.")
+    found = np.flatnonzero(split.labels == int(which))
+    if len(found) == 0:
+        known = ", ".join(map(str, np.unique(split.labels)[:20]))
+        raise DataError(f"label {which} was asked for, but the items' labels are {known}.")
+    return split.pixels(slice(int(found[0]), int(found[0]) + 1))

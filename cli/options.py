@@ -1,0 +1,42 @@
+"""Arguments and options that several commands share, so that they are spelt and explained once.
+
+Needs: typer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+BundleArgument = Annotated[
+    Path | None, typer.Argument(metavar="[BUNDLE]", help="A bundle's folder; without it, the built-in MNIST model.")
+]
+ProviderOption = Annotated[
+    str,
+    typer.Option(
+        "--provider",
+        metavar="auto|cpu|cuda|NAME",
+        help="ONNX Runtime's execution provider. Only `auto` may fall back to the CPU, and says so.",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads inside one call; without it, every usable core.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the portable noise: same seed, same result.")]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="NAME|FOLDER",
+        help="A data set (`mnist`, or a folder of IDX files), its test items; without it, the bundle's own examples.",
+    ),
+]
+ImageOutOption = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write the result too: `.png` as one picture, `.npz` as arrays."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar; plain lines only.")]

@@ -1,0 +1,1 @@
+"""Exported bundles, installed as `vaekit.exports`."""

@@ -1,0 +1,67 @@
+"""IDX: the file format of MNIST and its relatives, plain or gzipped.
+
+    0  0  type  dimensions | sizes, 4 bytes each, big-endian | values, last axis fastest
+
+Only type 0x08, unsigned bytes, is read: no data set that vaekit knows has another.
+
+Needs: NumPy. Source: the format's description on the MNIST page of LeCun, Cortes & Burges.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaekit.errors import DataError
+
+UNSIGNED_BYTE = 0x08
+GZIP_MAGIC = b"\x1f\x8b"
+
+LIMIT = 1 << 34
+"""Largest content in bytes after unpacking, 16 GiB: a small gzip file must not unpack without end."""
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """Read one IDX file.
+
+    Args:
+        path: The file; gzipped or not is seen from its first bytes.
+
+    Returns:
+        The array, in the file's shape.
+
+    Raises:
+        DataError: The file is missing, truncated, damaged, too long, or of another format.
+    """
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == GZIP_MAGIC
+        with gzip.open(path, "rb") if packed else path.open("rb") as file:
+            head = file.read(4)
+            if len(head) < 4 or head[:2] != b"\0\0" or head[2] != UNSIGNED_BYTE or not 1 <= head[3] <= 4:
+                raise DataError(
+                    f"{path} is no IDX file of unsigned bytes: it begins with {head.hex(' ') or 'nothing'}, "
+                    "not with 00 00 08 and the number of dimensions."
+                )
+            sizes = file.read(4 * head[3])
+            if len(sizes) < 4 * head[3]:
+                raise DataError(f"{path} is truncated: it ends within its header; copy it again.")
+            shape = struct.unpack(f">{head[3]}I", sizes)
+            stated = prod(shape)
+            if stated > LIMIT:
+                raise DataError(f"{path} states {stated:,} values of shape {shape}; the limit is {LIMIT:,}.")
+            content = file.read(stated + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is truncated or damaged: {error}; copy it again.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if len(content) != stated:
+        found = "more" if len(content) > stated else f"{len(content):,}"
+        raise DataError(f"{path} states {stated:,} values of shape {shape}, but holds {found}; copy it again.")
+    return np.frombuffer(content, np.uint8).reshape(shape)

@@ -1,0 +1,88 @@
+"""The evidence lower bound, per item and in nats, from plain arrays.
+
+``-ELBO = reconstruction + KL``, both as sums over an item's values. This is the runtime's copy of the objective, in
+NumPy and from the decoder's means; `vaekit.training.objective` holds the one that is trained, in torch and from logits.
+
+Needs: NumPy. Must not import: torch, onnx, onnxruntime.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vaekit.errors import ConfigError, ShapeError
+from vaekit.spec import LIKELIHOODS, Likelihood
+
+SMALLEST_PROBABILITY = 2.0**-24
+"""Half the gap below 1 in float32: a mean that was rounded to 0 or 1 counts as this far from it."""
+
+ACTIVE_VARIANCE = 0.01
+"""A latent dimension is active where the variance of its posterior mean over the data is larger.
+
+Source: Burda, Grosse & Salakhutdinov 2016, section 5.2, arXiv:1509.00519.
+"""
+
+
+def kl_divergence(mean: ArrayLike, log_var: ArrayLike) -> NDArray[np.float64]:
+    """KL from the posterior to the prior, per item and dimension: ``1/2 (var - log var - 1 + mean^2)``.
+
+    Args:
+        mean: Posterior means, shape (N, D).
+        log_var: Natural logs of the posterior variances, shape (N, D).
+
+    Returns:
+        Nats, shape (N, D), float64; sum over the last axis for an item's KL.
+
+    Raises:
+        ShapeError: The two differ in shape.
+
+    Source: Kingma & Welling 2014, appendix B, arXiv:1312.6114.
+    """
+    mu, lv = np.asarray(mean, np.float64), np.asarray(log_var, np.float64)
+    if mu.shape != lv.shape:
+        raise ShapeError(f"mean has shape {mu.shape} and log_var {lv.shape}; they must be the same.")
+    return 0.5 * (np.exp(lv) - lv - 1 + mu * mu)
+
+
+def reconstruction_loss(x: ArrayLike, x_hat: ArrayLike, likelihood: Likelihood) -> NDArray[np.float64]:
+    """Negative log-likelihood of each item under the decoder's means.
+
+    - bernoulli: ``-sum(x log x_hat + (1 - x) log(1 - x_hat))``
+    - gaussian (unit variance): ``1/2 ||x - x_hat||^2``, without the constant ``D/2 log 2 pi``
+
+    Args:
+        x: Items, shape (N, ...).
+        x_hat: The decoder's means for them, same shape.
+        likelihood: "bernoulli" or "gaussian".
+
+    Returns:
+        Nats, shape (N,), float64.
+
+    Raises:
+        ShapeError: The two differ in shape.
+        ConfigError: The likelihood is unknown.
+    """
+    a, b = np.asarray(x, np.float64), np.asarray(x_hat, np.float64)
+    if a.shape != b.shape:
+        raise ShapeError(f"x has shape {a.shape} and x_hat {b.shape}; they must be the same.")
+    axes = tuple(range(1, a.ndim))
+    if likelihood == "bernoulli":
+        p = np.clip(b, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+        return np.asarray(-(a * np.log(p) + (1 - a) * np.log1p(-p)).sum(axis=axes))
+    if likelihood == "gaussian":
+        return np.asarray(0.5 * np.square(a - b).sum(axis=axes))
+    raise ConfigError(f"likelihood={likelihood!r} is unknown; choose one of {', '.join(LIKELIHOODS)}.")
+
+
+def active_dimensions(mean: ArrayLike) -> tuple[int, ...]:
+    """Latent dimensions that carry information: those with ``Var_x(mean) > 0.01`` over a data set.
+
+    Args:
+        mean: Posterior means of a data set, shape (N, D).
+
+    Returns:
+        Their indices, ascending.
+    """
+    variance = np.asarray(mean, np.float64).var(axis=0)
+    return tuple(int(d) for d in np.flatnonzero(variance > ACTIVE_VARIANCE))

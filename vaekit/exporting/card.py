@@ -1,0 +1,55 @@
+"""The model card: a bundle's README.md, written from its manifest alone.
+
+Needs: the standard library.
+"""
+
+from __future__ import annotations
+
+from vaekit.manifest import Manifest
+
+
+def model_card(manifest: Manifest) -> str:
+    """Write a bundle's README.md: what the model is, how good it is, how to run it, what made it."""
+    spec, fp32 = manifest.spec, manifest.precisions["fp32"]
+    data, statistics = manifest.made_by["data"], manifest.statistics
+    shape = " x ".join(map(str, spec.data.shape))
+    kind = "Variational autoencoder" if spec.kind == "vae" else "Autoencoder"
+    quality = fp32.quality
+    lines = [
+        f"# {manifest.name}",
+        "",
+        f"{kind} of {data['name']}: items of {shape} ({spec.data.layout}), {spec.latent} latent dimensions, "
+        f"{spec.likelihood} likelihood. A vaekit bundle, version 1.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| encoder | `x` -> {', '.join(f'`{name}`' for name in spec.encoder_outputs)}, {fp32.encoder.file.bytes:,} bytes |",
+        f"| decoder | `z` -> `x_hat`, {fp32.decoder.file.bytes:,} bytes |",
+        f"| ONNX | opset {fp32.decoder.opset}, IR version {fp32.decoder.ir_version} |",
+        f"| test items | {quality['items']:,} |",
+        f"| negative ELBO | {quality['negative_elbo']:.2f} nats an item (one sample of the posterior) |"
+        if spec.kind == "vae"
+        else f"| reconstruction loss | {quality['reconstruction']:.2f} nats an item |",
+    ]
+    if spec.kind == "vae":
+        lines.append(f"| reconstruction, KL | {quality['reconstruction']:.2f}, {quality['kl']:.2f} nats |")
+    lines += [
+        f"| active latent dimensions | {len(statistics.active)} of {spec.latent} |",
+        f"| largest difference from torch | encoder {fp32.error['encoder']:.1e}, decoder {fp32.error['decoder']:.1e}, "
+        f"round trip {fp32.error['round_trip']:.1e} |",
+        "",
+        "```python",
+        "import vaekit",
+        "",
+        'vae = vaekit.load("PATH OF THIS FOLDER")',
+        "x = vae.sample(16, seed=7)  # float32, shape (16, " + ", ".join(map(str, spec.data.shape)) + ")",
+        "```",
+        "",
+        "Check it on your machine with `vaekit verify PATH` (golden vectors) or `sha256sum -c SHA256SUMS` (files).",
+        "",
+        "Made by " + ", ".join(f"{name} {version}" for name, version in manifest.made_by["versions"].items()) + ".",
+        f"Trained on {data['name']}: {data['train_items']:,} training and {data['test_items']:,} test items, "
+        f"SHA-256 `{data['sha256']}`.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,311 @@
+"""From a checkpoint, or any pair of modules, to a bundle that is proved before it exists.
+
+The graphs are exported, compared with the model in torch on real test items, and measured through ONNX Runtime; golden
+vectors are taken from the model in torch; the folder is opened and replayed as any host would; only then is it renamed
+into place.
+
+Needs: torch, onnx, onnxscript, ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from vaekit.bundle import CHECKSUMS, MANIFEST, Bundle, Golden, checksums, describe_file, describe_graph
+from vaekit.datasets import Dataset, load_dataset
+from vaekit.errors import CheckpointError, ExportError, ShapeError, VerificationError
+from vaekit.exporting.card import model_card
+from vaekit.exporting.graphs import OPSET, to_onnx
+from vaekit.graphguard import inspect_graph
+from vaekit.images import grid, png_bytes
+from vaekit.latents import reparameterise
+from vaekit.manifest import FileInfo, GraphInfo, LatentStatistics, Manifest, PrecisionInfo
+from vaekit.noise import noise
+from vaekit.runtime.evaluate import evaluate
+from vaekit.runtime.session import VAE
+from vaekit.runtime.verify import difference, in_batches, verify_bundle
+from vaekit.spec import ModelSpec
+from vaekit.storage import new_folder
+from vaekit.training.checkpoint import Checkpoint
+from vaekit.training.models import DecoderGraph, EncoderGraph
+
+TOLERANCES: Final = {"cpu": 1e-5, "cuda": 1e-4, "cuda-tf32": 5e-3, "other": 1e-3}
+"""Largest absolute deviation by provider. TF32 keeps 10 mantissa bits; other providers may compute in half precision."""
+
+BATCHES: Final = (1, 2, 7, 256)
+"""Batch sizes at which torch and ONNX Runtime are compared."""
+
+COMPARED: Final = 256
+"""Test items that are compared at each batch size."""
+
+GOLDEN_ITEMS: Final = 64
+GOLDEN_SEED: Final = 0
+
+PREVIEW: Final = (8, 8)
+"""Rows and columns of preview.png."""
+
+
+@dataclass(frozen=True)
+class ModulePair:
+    """Any model as two modules, each a pure function of its input.
+
+    Attributes:
+        encoder: x (N, *shape) -> (mean, log_var), each (N, D); for kind "ae", mean alone.
+        decoder: z (N, D) -> x_hat (N, *shape), the likelihood's mean: probabilities, not logits.
+        spec: What the model is.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    spec: ModelSpec
+
+
+def export_bundle(
+    source: Checkpoint | ModulePair,
+    path: str | Path,
+    *,
+    data: Dataset | None = None,
+    name: str | None = None,
+    opset: int = OPSET,
+    overwrite: bool = False,
+) -> Bundle:
+    """Export a model as a bundle, verified before it exists.
+
+    Args:
+        source: A checkpoint, or any pair of modules.
+        path: The bundle's folder.
+        data: Items to verify and to measure on; None reads the checkpoint's own data set again.
+        name: What the model is called; None takes the folder's name.
+        opset: ONNX operator set of both graphs.
+        overwrite: Whether a bundle that stands there may be replaced.
+
+    Returns:
+        The bundle, opened again from its final place.
+
+    Raises:
+        ExportError: The modules cannot be exported.
+        VerificationError: ONNX Runtime's numbers are not torch's; nothing was written.
+        OutputError: The folder exists or cannot be written; what stood there still does.
+        CheckpointError: The checkpoint is damaged, or the data is not what it was trained on.
+        DataError: The data set is not found.
+    """
+    target = Path(path)
+    if isinstance(source, Checkpoint):
+        model = source.model()
+        pair = ModulePair(EncoderGraph(model), DecoderGraph(model, source.spec.likelihood), source.spec)
+        data = data or _own_data(source)
+        made_with: Mapping[str, Any] = {"config": source.info.config.to_json(), "epoch": source.epoch}
+    else:
+        pair, made_with = source, {}
+        if data is None:
+            raise ExportError(
+                "a pair of modules was given without data; pass data=, real items to verify the graphs on."
+            )
+    if data.spec.shape != pair.spec.data.shape:
+        raise ShapeError(f"the data has items of shape {data.spec.shape}, but the model takes {pair.spec.data.shape}.")
+    encoder, decoder = _export_graphs(pair, data, opset)
+    with new_folder(target, overwrite=overwrite) as folder:
+        graphs = {
+            half: _write_graph(folder, f"{half}.onnx", content)
+            for half, content in (("encoder", encoder), ("decoder", decoder))
+        }
+        golden = _golden(pair, data)
+        manifest = Manifest(
+            name=name or target.resolve().name,
+            spec=pair.spec,
+            precisions={"fp32": PrecisionInfo(graphs["encoder"], graphs["decoder"], {}, {})},
+            statistics=_no_statistics(pair.spec),
+            tolerances=TOLERANCES,
+            golden=_write(folder, "golden.npz", golden.to_bytes()),
+            golden_items=len(golden.x),
+            golden_seed=GOLDEN_SEED,
+            made_by=_made_by(data, made_with),
+        )
+        # The bundle is opened as a stranger's would be, so that what is measured is what will be loaded.
+        _write_manifest(folder, manifest)
+        vae = VAE(folder, provider="cpu")
+        error = compare(pair, vae, data.test.pixels(slice(COMPARED)))
+        manifest = _measured(manifest, vae, data, error)
+        extra = [_write(folder, "README.md", model_card(manifest).encode())]
+        if pair.spec.data.is_image:
+            rows, columns = PREVIEW
+            extra.append(_write(folder, "preview.png", png_bytes(grid(vae.sample(rows * columns), columns))))
+        _write_manifest(folder, replace(manifest, extra_files=tuple(extra)))
+        _prove(folder)
+    return Bundle.open(target)
+
+
+def compare(pair: ModulePair, vae: VAE, x: NDArray[np.float32]) -> dict[str, float]:
+    """Largest absolute differences between the modules in torch and a bundle's graphs, over `BATCHES`.
+
+    Args:
+        pair: The model in torch.
+        vae: The model in ONNX Runtime.
+        x: Real items, shape (N, *shape).
+
+    Returns:
+        "encoder" (mean and log_var), "decoder" (x_hat from torch's z), "round_trip" (x -> z -> x_hat, each on its own).
+
+    Raises:
+        VerificationError: One is above the CPU's tolerance.
+    """
+    mean, log_var = _encode(pair, x)
+    z = reparameterise(mean, log_var, seed=GOLDEN_SEED)
+    x_hat = _decode(pair, z)
+    error = {"encoder": 0.0, "decoder": 0.0, "round_trip": 0.0}
+
+    def round_trip(rows: NDArray[np.float32], start: int) -> NDArray[np.float32]:
+        return vae.decode(vae.encode(rows).sample(seed=GOLDEN_SEED, start=start))
+
+    for batch in BATCHES:
+        measured = {
+            "encoder": max(
+                difference(in_batches(lambda rows, _: vae.encode(rows).mean, x, batch), mean),
+                difference(in_batches(lambda rows, _: vae.encode(rows).log_var, x, batch), log_var),
+            ),
+            "decoder": difference(in_batches(lambda rows, _: vae.decode(rows), z, batch), x_hat),
+            "round_trip": difference(in_batches(round_trip, x, batch), x_hat),
+        }
+        for what, value in measured.items():
+            if not value <= TOLERANCES["cpu"]:
+                raise VerificationError(
+                    f"the exported {what.replace('_', ' ')} differs from torch by {value:.2g} at batch {batch}; the limit is "
+                    f"{TOLERANCES['cpu']:g}. Nothing was written. Is a layer random, or does it depend on the batch?"
+                )
+            error[what] = max(error[what], value)
+    return error
+
+
+def _export_graphs(pair: ModulePair, data: Dataset, opset: int) -> tuple[bytes, bytes]:
+    encoder = to_onnx(
+        pair.encoder,
+        torch.from_numpy(data.test.pixels(slice(2))),
+        inputs=["x"],
+        outputs=list(pair.spec.encoder_outputs),
+        opset=opset,
+    )
+    decoder = to_onnx(pair.decoder, torch.zeros(2, pair.spec.latent), inputs=["z"], outputs=["x_hat"], opset=opset)
+    return encoder, decoder
+
+
+def _golden(pair: ModulePair, data: Dataset) -> Golden:
+    """Golden vectors, from the model in torch."""
+    x = data.test.pixels(slice(GOLDEN_ITEMS))
+    mean, log_var = _encode(pair, x)
+    z = reparameterise(mean, log_var, seed=GOLDEN_SEED)
+    return Golden(
+        x=x,
+        mean=mean,
+        log_var=log_var,
+        eps=noise(seed=GOLDEN_SEED, count=len(x), dim=pair.spec.latent),
+        z=z,
+        x_hat=_decode(pair, z),
+        labels=None if data.test.labels is None else data.test.labels[:GOLDEN_ITEMS],
+    )
+
+
+def _measured(manifest: Manifest, vae: VAE, data: Dataset, error: dict[str, float]) -> Manifest:
+    """Add what is measured through ONNX Runtime: quality on test items, the aggregate posterior on training items."""
+    train, test = evaluate(vae, data.train.items), evaluate(vae, data.test.items)
+    fp32 = manifest.precisions["fp32"]
+    return replace(
+        manifest,
+        precisions={"fp32": PrecisionInfo(fp32.encoder, fp32.decoder, error, test.quality())},
+        statistics=LatentStatistics(
+            items=train.items,
+            mean=train.mean,
+            std=train.std,
+            kl=train.kl_per_dimension if manifest.spec.kind == "vae" else (),
+            active=train.active,
+        ),
+    )
+
+
+def _prove(folder: Path) -> None:
+    bundle = Bundle.open(folder, keep=[("encoder", "fp32"), ("decoder", "fp32")])
+    for deviation in verify_bundle(bundle, VAE(bundle, provider="cpu")):
+        if not deviation.passed:
+            raise VerificationError(
+                f"the bundle does not replay its golden vectors: {deviation.what} differs by {deviation.measured:.2g}, "
+                f"the limit is {deviation.tolerance:g}. Nothing was written."
+            )
+
+
+def _encode(pair: ModulePair, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    outputs = _apply(pair.encoder, x)
+    mean = outputs[0]
+    return mean, outputs[1] if len(outputs) > 1 else np.full_like(mean, -np.inf)
+
+
+def _decode(pair: ModulePair, z: NDArray[np.float32]) -> NDArray[np.float32]:
+    return _apply(pair.decoder, z)[0]
+
+
+def _apply(module: nn.Module, value: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Run a module in eval mode on the CPU, and give its outputs as a list of arrays."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.inference_mode():
+            result = module(torch.from_numpy(value))
+    finally:
+        for part, training in modes.items():
+            part.training = training
+    return [tensor.numpy() for tensor in (result if isinstance(result, tuple) else (result,))]
+
+
+def _own_data(checkpoint: Checkpoint) -> Dataset:
+    data = load_dataset(checkpoint.info.data)
+    if data.sha256 != checkpoint.info.data_sha256:
+        raise CheckpointError(
+            f"the data set {checkpoint.info.data!r} is no longer what {checkpoint.run} was trained on (SHA-256 {data.sha256}); "
+            "bring the old files back, or train again."
+        )
+    return data
+
+
+def _made_by(data: Dataset, made_with: Mapping[str, Any]) -> dict[str, Any]:
+    packages = ("vaekit", "torch", "onnx", "onnxscript", "numpy")
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+        "data": {
+            "name": data.name,
+            "sha256": data.sha256,
+            "train_items": len(data.train),
+            "test_items": len(data.test),
+        },
+        **made_with,
+    }
+
+
+def _no_statistics(spec: ModelSpec) -> LatentStatistics:
+    zeros = (0.0,) * spec.latent
+    return LatentStatistics(0, zeros, zeros, (), ())
+
+
+def _write_graph(folder: Path, name: str, content: bytes) -> GraphInfo:
+    return describe_graph(_write(folder, name, content), inspect_graph(content, name=name))
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    content = manifest.to_bytes()
+    (folder / MANIFEST).write_bytes(content)
+    (folder / CHECKSUMS).write_bytes(checksums(content, manifest.files()))
+
+
+def _write(folder: Path, name: str, content: bytes) -> FileInfo:
+    (folder / name).write_bytes(content)
+    return describe_file(name, content)

@@ -1,0 +1,234 @@
+"""Arrays to images and back: pixel scaling, sheets of images, PNG files, images read from disk.
+
+An image batch is float32, shape (N, C, H, W), C = 1 (grey) or 3 (red, green, blue), values nominally in [0, 1] with
+0 black. This file stops at the pixels: data sets are read in `vaekit.datasets`, terminals are drawn in `vaekit.cli`.
+
+Shapes: N items, C channels, H rows, W columns.
+
+Needs: NumPy; Pillow inside the functions that touch image files. Must not import: torch, onnx, onnxruntime, rich.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vaekit.errors import ConfigError, DataError, ShapeError
+from vaekit.storage import write_file
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Images: TypeAlias = npt.NDArray[np.float32]
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+
+# What load_image opens. A short list on purpose: some of Pillow's other readers start programs (EPS runs Ghostscript).
+READABLE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+
+def to_uint8(x: npt.NDArray[np.floating[Any]]) -> Pixels:
+    """Quantise to 8 bits: ``u = round(255 * clip(x, 0, 1))``, halves to the even neighbour.
+
+    Args:
+        x: Images, shape (N, C, H, W), any float dtype; values beyond [0, 1], infinities too, are clipped.
+
+    Returns:
+        Pixels, shape (N, H, W, C), uint8.
+
+    Raises:
+        ShapeError: ``x`` is not a batch of grey or colour images, is not floating point, or holds NaN.
+    """
+    _check_batch(x)
+    if np.isnan(x).any():
+        raise ShapeError("Pixels must be numbers, but the images hold NaN; check the model's output or the input data.")
+    # float64 holds 255 * x exactly for float32 input, so nothing is rounded twice.
+    scaled = 255.0 * np.clip(x, 0.0, 1.0).astype(np.float64)
+    return np.ascontiguousarray(np.rint(scaled).astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def from_uint8(u8: Pixels) -> Images:
+    """Scale 8-bit pixels to the unit interval: ``x = u / 255``.
+
+    Args:
+        u8: Pixels, shape (N, H, W) for greys or (N, H, W, C), uint8.
+
+    Returns:
+        Images, shape (N, C, H, W), float32; `to_uint8` gives the same pixels back.
+
+    Raises:
+        ShapeError: ``u8`` is not uint8, or has neither of the two shapes.
+    """
+    if u8.dtype != np.uint8:
+        raise ShapeError(f"8-bit pixels were expected, found {u8.dtype}; floats need no from_uint8.")
+    pixels = u8[..., np.newaxis] if u8.ndim == 3 else u8
+    if pixels.ndim != 4 or pixels.shape[-1] not in (1, 3):
+        raise ShapeError(f"Pixels must have shape (N, H, W) or (N, H, W, C) with C 1 or 3, found {u8.shape}.")
+    scaled: Images = np.divide(pixels.transpose(0, 3, 1, 2), np.float32(255), dtype=np.float32, order="C")
+    return scaled
+
+
+def grid(x: Images, columns: int, *, gap: int = 2, background: float = 1.0) -> Images:
+    """Lay a batch out on one sheet, row by row: image ``i`` stands in row ``i // columns``, column ``i % columns``.
+
+    Args:
+        x: Images, shape (N, C, H, W), N at least 1.
+        columns: Images in a row; a batch smaller than that makes a narrower sheet.
+        gap: Pixels between neighbours; none around the sheet.
+        background: Value of the gaps and of the empty places in the last row.
+
+    Returns:
+        One image, shape (C, R * H + (R - 1) * gap, K * W + (K - 1) * gap), float32, with K = min(columns, N) columns
+        and R = ceil(N / K) rows.
+
+    Raises:
+        ConfigError: ``columns`` is below 1 or ``gap`` is negative.
+        ShapeError: ``x`` is not a batch of at least one image.
+    """
+    _check_batch(x)
+    if columns < 1 or gap < 0:
+        raise ConfigError(f"A grid needs columns >= 1 and gap >= 0, got columns={columns} and gap={gap}.")
+    count, channels, height, width = x.shape
+    if count == 0:
+        raise ShapeError("A grid needs at least one image, got a batch of none.")
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    sheet_shape = (channels, rows * (height + gap) - gap, columns * (width + gap) - gap)
+    sheet = np.full(sheet_shape, background, dtype=np.float32)
+    for index, image in enumerate(x):
+        row, column = divmod(index, columns)
+        top, left = row * (height + gap), column * (width + gap)
+        sheet[:, top : top + height, left : left + width] = image
+    return sheet
+
+
+def png_bytes(image: Images) -> bytes:
+    """Encode one image as an 8-bit PNG without date or text: the same image gives the same bytes under one Pillow.
+
+    Args:
+        image: One image, shape (C, H, W), quantised by `to_uint8`.
+
+    Returns:
+        The content of a PNG file.
+
+    Raises:
+        ShapeError: ``image`` is not one grey or colour image, or holds NaN.
+    """
+    from PIL import Image
+
+    if image.ndim != 3:
+        raise ShapeError(f"One image of shape (C, H, W) was expected, found {image.shape}.")
+    pixels = to_uint8(image[np.newaxis])[0]
+    encoded = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(encoded, format="PNG")
+    return encoded.getvalue()
+
+
+def save_png(path: str | os.PathLike[str], image: Images, *, overwrite: bool = False) -> None:
+    """Write one image as an 8-bit PNG, whole or not at all.
+
+    Args:
+        path: The file to write; its folder must exist.
+        image: One image, shape (C, H, W), quantised by `to_uint8`.
+        overwrite: Replace a file that is already there.
+
+    Raises:
+        OutputError: The target exists and ``overwrite`` is false, is a folder, or cannot be written.
+        ShapeError: ``image`` is not one grey or colour image, or holds NaN.
+    """
+    write_file(Path(path), png_bytes(image), overwrite=overwrite)
+
+
+def load_image(path: str | os.PathLike[str], *, shape: tuple[int, ...]) -> Images:
+    """Read an image file as a batch of one that fits a model.
+
+    The stored EXIF rotation is applied, transparency is laid over black, colours become grey by ITU-R 601 luma
+    ``0.299 R + 0.587 G + 0.114 B`` where one channel is asked for. An image of another size is scaled with its aspect
+    ratio kept, ``s = min(H / h, W / w)``, by a Lanczos filter after whole-pixel averaging of large ones, and centred
+    on black. Of an animation, the first frame counts.
+
+    Args:
+        path: A BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file; 16-bit greys keep their precision.
+        shape: The model's (C, H, W), C = 1 or 3.
+
+    Returns:
+        Images, shape (1, C, H, W), float32, in [0, 1].
+
+    Raises:
+        DataError: The file is missing, is no image, is damaged, has too many pixels or pixels of an unknown range.
+        ShapeError: ``shape`` is not the shape of a grey or colour image.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1:
+        raise ShapeError(f"An image can be read for shape (C, H, W) with C 1 or 3, not for {tuple(shape)}.")
+    source = Path(path)
+    try:
+        with warnings.catch_warnings(), source.open("rb") as file:
+            warnings.simplefilter("ignore")  # remarks on odd metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=READABLE_FORMATS) as image:
+                frame = _flatten(ImageOps.exif_transpose(image), grey=shape[0] == 1)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{source} is no image known here; give one of {', '.join(READABLE_FORMATS)}.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = Image.MAX_IMAGE_PIXELS
+        raise DataError(f"{source} has more than {limit} pixels; give a smaller image.") from error
+    except Exception as error:  # Pillow's decoders let nearly any exception out of a damaged file
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+        raise DataError(f"Cannot read the image {source}: {' '.join(reason.split()).rstrip('.')}.") from error
+    return _fit(frame, shape)
+
+
+def _check_batch(x: npt.NDArray[Any]) -> None:
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or min(x.shape[1:]) < 1:
+        raise ShapeError(f"Images must have shape (N, C, H, W) with C 1 or 3, found {x.shape}.")
+    if not np.issubdtype(x.dtype, np.floating):
+        raise ShapeError(f"Images must be floats in [0, 1], found {x.dtype}; from_uint8 converts 8-bit pixels.")
+
+
+def _flatten(image: Image.Image, *, grey: bool) -> Image.Image:
+    """Bring any Pillow image to mode L, RGB or F (16-bit greys), without transparency, on the scale 0 to 255."""
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("its pixels are floating point, of unknown range; convert it to 8 or 16 bits")
+    if image.mode.startswith("I"):  # "I;16" and its kin; "I" where Pillow widens, as for PGM files
+        levels = np.asarray(image)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise ValueError("its pixels go beyond 16 bits; convert it to 8 or 16 bits")
+        scaled = levels.astype(np.float32) / np.float32(257)  # 65535 / 255
+        transparent = image.info.get("transparency")
+        if isinstance(transparent, int):
+            scaled[levels == transparent] = 0.0
+        return Image.fromarray(scaled)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
+    return image.convert("L" if grey else "RGB")
+
+
+def _fit(frame: Image.Image, shape: tuple[int, ...]) -> Images:
+    """Scale a flattened frame into (H, W), aspect ratio kept, and centre it on black: (1, C, H, W)."""
+    from PIL import Image
+
+    _, height, width = shape
+    if frame.size != (width, height):
+        if frame.width * height >= frame.height * width:  # the width is what limits
+            size = (width, max(1, round(frame.height * width / frame.width)))
+        else:
+            size = (max(1, round(frame.width * height / frame.height)), height)
+        frame = frame.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    values = np.asarray(frame, dtype=np.float32) / np.float32(255)
+    top, left = (height - frame.height) // 2, (width - frame.width) // 2
+    canvas = np.zeros((1, *shape), dtype=np.float32)
+    # A grey frame spreads over all channels; the clip takes back what Lanczos overshoots in float.
+    canvas[0, :, top : top + frame.height, left : left + frame.width] = np.clip(
+        np.atleast_3d(values).transpose(2, 0, 1), 0.0, 1.0
+    )
+    return canvas

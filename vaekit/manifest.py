@@ -1,0 +1,376 @@
+"""`manifest.json`: what a bundle says about itself, field by field.
+
+`Manifest.to_json` and `Manifest.from_json` are the format; `exports/README.md` specifies it for readers in other
+languages. Reading is strict: a field that is missing, of another type or out of its limits is an error, and so is a
+format version that this code does not know.
+
+Needs: the standard library. Must not import: torch, onnx, onnxruntime.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from vaekit.errors import BundleError, BundleVersionError, ConfigError, IntegrityError
+from vaekit.noise import NOISE_VERSION
+from vaekit.spec import ModelSpec
+
+FORMAT: Final = "vaekit-bundle"
+VERSION: Final = 1
+
+MANIFEST_LIMIT: Final = 1 << 20
+"""Largest manifest.json in bytes, 1 MiB."""
+
+FILE_LIMIT: Final = (1 << 31) - 1
+"""Largest file of a bundle in bytes: protobuf, and so ONNX, ends there."""
+
+PRECISIONS: Final = ("fp32",)
+HALVES: Final = ("encoder", "decoder")
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+Json: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """One file of the bundle: its name inside the folder, its size in bytes, and the SHA-256 of its content in hex."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as JSON's types."""
+        return {"file": self.file, "bytes": self.bytes, "sha256": self.sha256}
+
+    @classmethod
+    def from_json(cls, value: Json) -> FileInfo:
+        """Read and check the fields; a name may not leave the folder."""
+        name = _text(value, "file")
+        if not _FILE_NAME.fullmatch(name):
+            raise IntegrityError(f"the manifest names the file {name!r}, which is no plain name inside the bundle.")
+        size = _whole(value, "bytes")
+        if not 0 <= size <= FILE_LIMIT:
+            raise IntegrityError(f"the manifest states {size} bytes for {name}; the limit is {FILE_LIMIT}.")
+        digest = _text(value, "sha256")
+        if not _SHA256.fullmatch(digest):
+            raise IntegrityError(f"the manifest's sha256 of {name} is {digest!r}, not 64 lower-case hex digits.")
+        return cls(name, size, digest)
+
+
+@dataclass(frozen=True)
+class TensorPort:
+    """An input or output of a graph: name, dtype, shape ("batch" stands for any number of items)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as JSON's types."""
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+
+    @classmethod
+    def from_json(cls, value: Json) -> TensorPort:
+        """Read the fields."""
+        shape = tuple(_list(value, "shape"))
+        if not all(isinstance(size, (int, str)) and not isinstance(size, bool) for size in shape):
+            raise BundleError(f"the manifest's shape {list(shape)} holds something that is no size.")
+        return cls(_text(value, "name"), _text(value, "dtype"), shape)
+
+
+@dataclass(frozen=True)
+class GraphInfo:
+    """One ONNX graph of the bundle."""
+
+    file: FileInfo
+    opset: int
+    ir_version: int
+    inputs: tuple[TensorPort, ...]
+    outputs: tuple[TensorPort, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as JSON's types."""
+        return {
+            **self.file.to_json(),
+            "opset": self.opset,
+            "ir_version": self.ir_version,
+            "inputs": [port.to_json() for port in self.inputs],
+            "outputs": [port.to_json() for port in self.outputs],
+        }
+
+    @classmethod
+    def from_json(cls, value: Json) -> GraphInfo:
+        """Read the fields."""
+        return cls(
+            FileInfo.from_json(value),
+            _whole(value, "opset"),
+            _whole(value, "ir_version"),
+            tuple(TensorPort.from_json(port) for port in _list(value, "inputs")),
+            tuple(TensorPort.from_json(port) for port in _list(value, "outputs")),
+        )
+
+
+@dataclass(frozen=True)
+class PrecisionInfo:
+    """Both graphs in one precision, with what was measured of them when they were exported.
+
+    Attributes:
+        encoder: x -> mean, log_var.
+        decoder: z -> x_hat.
+        error: Largest absolute differences from the model in torch: "encoder", "decoder", "round_trip".
+        quality: Means over the test set in nats, with the number of items.
+    """
+
+    encoder: GraphInfo
+    decoder: GraphInfo
+    error: Mapping[str, float]
+    quality: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as JSON's types."""
+        return {
+            "encoder": self.encoder.to_json(),
+            "decoder": self.decoder.to_json(),
+            "error": dict(self.error),
+            "quality": dict(self.quality),
+        }
+
+    @classmethod
+    def from_json(cls, value: Json) -> PrecisionInfo:
+        """Read the fields."""
+        return cls(
+            GraphInfo.from_json(_object(value, "encoder")),
+            GraphInfo.from_json(_object(value, "decoder")),
+            _numbers(value, "error"),
+            _numbers(value, "quality"),
+        )
+
+
+@dataclass(frozen=True)
+class LatentStatistics:
+    """The aggregate posterior: what codes the encoder gives over a data set.
+
+    Attributes:
+        items: Number of items it was measured on.
+        mean: Mean of the codes per latent dimension.
+        std: Standard deviation of the codes per latent dimension: the variance of the means plus the mean variance.
+        kl: Mean KL per latent dimension in nats; empty for an autoencoder.
+        active: Dimensions whose posterior mean varies over the data by more than `vaekit.elbo.ACTIVE_VARIANCE`.
+    """
+
+    items: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    kl: tuple[float, ...]
+    active: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as JSON's types."""
+        return {
+            "items": self.items,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "kl": list(self.kl),
+            "active": list(self.active),
+        }
+
+    @classmethod
+    def from_json(cls, value: Json, latent: int) -> LatentStatistics:
+        """Read the fields; the lists must fit the number of latent dimensions."""
+        mean, std, kl = (tuple(map(float, _list(value, name))) for name in ("mean", "std", "kl"))
+        active = tuple(map(int, _list(value, "active")))
+        if len(mean) != latent or len(std) != latent or len(kl) not in (0, latent):
+            raise BundleError(
+                f"the manifest's latent statistics do not have one number for each of {latent} dimensions."
+            )
+        if any(not 0 <= dimension < latent for dimension in active):
+            raise BundleError(f"the manifest calls dimensions {list(active)} active, but there are {latent}.")
+        return cls(_whole(value, "items"), mean, std, kl, active)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that a bundle states about itself.
+
+    Attributes:
+        name: What the model is called.
+        spec: What the model is.
+        precisions: The graphs by precision; "fp32" is always there.
+        statistics: The aggregate posterior, measured on training data.
+        tolerances: Largest absolute deviation from the golden vectors by provider ("cpu", "cuda", "cuda-tf32", "other").
+        golden: The golden vectors' file, and how many items it holds.
+        golden_items: Number of items in the golden vectors.
+        golden_seed: Seed of their noise.
+        extra_files: Files that are for people (model card, preview).
+        made_by: Versions, data, configuration and seed that made it.
+    """
+
+    name: str
+    spec: ModelSpec
+    precisions: Mapping[str, PrecisionInfo]
+    statistics: LatentStatistics
+    tolerances: Mapping[str, float]
+    golden: FileInfo
+    golden_items: int
+    golden_seed: int
+    extra_files: tuple[FileInfo, ...] = ()
+    made_by: Mapping[str, Any] = field(default_factory=dict)
+
+    def files(self) -> Iterator[FileInfo]:
+        """Every file of the bundle but the manifest and the list of checksums."""
+        for precision in self.precisions.values():
+            yield precision.encoder.file
+            yield precision.decoder.file
+        yield self.golden
+        yield from self.extra_files
+
+    def graph(self, half: str, precision: str) -> GraphInfo:
+        """The graph of one half ("encoder" or "decoder") in one precision.
+
+        Raises:
+            BundleError: The bundle has no such precision.
+        """
+        if precision not in self.precisions:
+            raise BundleError(
+                f"precision={precision!r} is not in the bundle {self.name!r}, which has {', '.join(self.precisions)}."
+            )
+        info = self.precisions[precision]
+        return info.encoder if half == "encoder" else info.decoder
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the manifest as JSON's types, in the order in which a person would read it."""
+        spec = self.spec.to_json()
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": self.name,
+            **spec,
+            "latent": {**spec["latent"], "statistics": self.statistics.to_json()},
+            "noise": NOISE_VERSION,
+            "precisions": {name: info.to_json() for name, info in self.precisions.items()},
+            "tolerances": dict(self.tolerances),
+            "golden": {**self.golden.to_json(), "items": self.golden_items, "seed": self.golden_seed},
+            "extra_files": [file.to_json() for file in self.extra_files],
+            "made_by": dict(self.made_by),
+        }
+
+    def to_bytes(self) -> bytes:
+        """Give the content of manifest.json: UTF-8, indented, with a newline at the end."""
+        return (json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Manifest:
+        """Read and check the content of manifest.json.
+
+        Raises:
+            BundleVersionError: Another format, a newer version, or an unknown noise generator.
+            IntegrityError: It is no JSON, or it states impossible files.
+            BundleError: A field is missing or malformed.
+        """
+        try:
+            value = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
+        except (UnicodeDecodeError, ValueError, RecursionError) as error:
+            raise IntegrityError(f"manifest.json is no valid JSON: {error}.") from error
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise BundleVersionError(f"manifest.json does not say format {FORMAT!r}, so this is no vaekit bundle.")
+        if value.get("version") != VERSION:
+            raise BundleVersionError(
+                f"the bundle has format version {value.get('version')!r}, but this vaekit reads version {VERSION}; "
+                "upgrade vaekit, or export the model again."
+            )
+        if value.get("noise") != NOISE_VERSION:
+            raise BundleVersionError(
+                f"the bundle's noise is {value.get('noise')!r}, but this vaekit makes {NOISE_VERSION!r}; upgrade vaekit."
+            )
+        try:
+            return cls._from_json(value)
+        except ConfigError as error:
+            raise BundleError(f"manifest.json: {error}") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"manifest.json has a missing or malformed field: {error}.") from error
+
+    @classmethod
+    def _from_json(cls, value: Json) -> Manifest:
+        spec = ModelSpec.from_json(value)
+        golden = _object(value, "golden")
+        precisions = {
+            name: PrecisionInfo.from_json(_typed(info, dict, name))
+            for name, info in _object(value, "precisions").items()
+        }
+        if "fp32" not in precisions:
+            raise BundleError("the bundle has no fp32 graphs; export the model again.")
+        for name, info in precisions.items():
+            _check_ports(spec, name, info)
+        manifest = cls(
+            name=_text(value, "name"),
+            spec=spec,
+            precisions=precisions,
+            statistics=LatentStatistics.from_json(_object(_object(value, "latent"), "statistics"), spec.latent),
+            tolerances=_numbers(value, "tolerances"),
+            golden=FileInfo.from_json(golden),
+            golden_items=_whole(golden, "items"),
+            golden_seed=_whole(golden, "seed"),
+            extra_files=tuple(FileInfo.from_json(file) for file in _list(value, "extra_files")),
+            made_by=_object(value, "made_by"),
+        )
+        names = [file.file for file in manifest.files()]
+        if len(set(names)) != len(names):
+            raise IntegrityError("the manifest names one file twice.")
+        return manifest
+
+
+def _check_ports(spec: ModelSpec, precision: str, info: PrecisionInfo) -> None:
+    """Both graphs must have the inputs and outputs that the model's description asks for."""
+    items = TensorPort("x", "float32", ("batch", *spec.data.shape))
+    codes = TensorPort("z", "float32", ("batch", spec.latent))
+    wanted = {
+        "encoder": ((items,), tuple(TensorPort(name, "float32", codes.shape) for name in spec.encoder_outputs)),
+        "decoder": ((codes,), (TensorPort("x_hat", "float32", items.shape),)),
+    }
+    for half, graph in (("encoder", info.encoder), ("decoder", info.decoder)):
+        if (graph.inputs, graph.outputs) != wanted[half]:
+            raise BundleError(
+                f"the {precision} {half} has inputs and outputs {[*graph.inputs, *graph.outputs]}, but the model's "
+                f"description asks for {[*wanted[half][0], *wanted[half][1]]}."
+            )
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _typed(value: Any, kind: type, name: str) -> Any:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"{name!r} is {value!r}, which is no {kind.__name__}")
+    return value
+
+
+def _text(value: Json, name: str) -> str:
+    return str(_typed(value[name], str, name))
+
+
+def _whole(value: Json, name: str) -> int:
+    return int(_typed(value[name], int, name))
+
+
+def _list(value: Json, name: str) -> list[Any]:
+    return list(_typed(value[name], list, name))
+
+
+def _object(value: Json, name: str) -> dict[str, Any]:
+    return dict(_typed(value[name], dict, name))
+
+
+def _numbers(value: Json, name: str) -> dict[str, float]:
+    numbers = _object(value, name)
+    for key, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise TypeError(f"'{name}.{key}' is {number!r}, which is no number")
+    return numbers

@@ -1,0 +1,10 @@
+"""Running a bundle: NumPy and ONNX Runtime, nothing else.
+
+    providers.py   which execution provider and how many threads a session gets, strictly
+    session.py     Encoder, Decoder, VAE
+    verify.py      replay the golden vectors
+    evaluate.py    the ELBO of a data set
+    doctor.py      what is wrong with this machine
+
+Importing this package does not import ONNX Runtime; making a session does. Must not import: torch, onnx.
+"""

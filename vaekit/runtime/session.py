@@ -1,0 +1,373 @@
+"""Encoder, Decoder and VAE: a bundle's graphs as functions on NumPy arrays.
+
+All three are safe to use from many threads at once: after construction nothing in them changes, and ONNX Runtime's
+sessions may be run concurrently.
+
+Needs: NumPy and ONNX Runtime. Must not import: torch, onnx.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaekit.bundle import Bundle
+from vaekit.elbo import kl_divergence, reconstruction_loss
+from vaekit.errors import ConfigError, ShapeError
+from vaekit.latents import Latents, Posterior, interpolate, prior
+from vaekit.manifest import Manifest
+from vaekit.runtime.providers import Opened, Options, open_session
+from vaekit.spec import ModelSpec
+
+BundleLike: TypeAlias = str | os.PathLike[str] | Bundle | None
+Items: TypeAlias = NDArray[np.float32]
+"""Items in the data's shape, (N, ...) float32."""
+
+BATCH = 256
+"""Items a call, where a method decides: large enough to fill the cores, small enough to stay in their caches."""
+
+
+def load(
+    path: BundleLike = None,
+    *,
+    provider: str = "auto",
+    precision: str = "fp32",
+    threads: int | None = None,
+    tf32: bool = False,
+) -> VAE:
+    """Open a bundle, check every file in it, and make it ready to run.
+
+    Args:
+        path: The bundle's folder; None loads the built-in MNIST model.
+        provider: "auto", "cpu", "cuda" or another of ONNX Runtime's providers; only "auto" may fall back to the CPU.
+        precision: One of the bundle's precisions.
+        threads: Threads inside one call; None uses every core that this process may use.
+        tf32: Let CUDA use TF32, which is faster and differs near 1e-3.
+
+    Returns:
+        The model.
+
+    Raises:
+        BundleError: The bundle is missing, changed, unsafe, or of an unknown version.
+        ProviderError: The provider is not there or does not load.
+        MissingDependencyError: ONNX Runtime is not installed.
+    """
+    return VAE(path, provider=provider, precision=precision, threads=threads, tf32=tf32)
+
+
+class _Half:
+    """One graph with the session that runs it."""
+
+    half: str
+
+    def __init__(
+        self,
+        bundle: BundleLike = None,
+        *,
+        provider: str = "auto",
+        precision: str = "fp32",
+        threads: int | None = None,
+        tf32: bool = False,
+    ) -> None:
+        options = Options(provider, threads, tf32)
+        if not isinstance(bundle, Bundle):
+            bundle = Bundle.open(bundle, keep=[(self.half, precision)])
+        self._setup(bundle, precision, options)
+
+    def _setup(self, bundle: Bundle, precision: str, options: Options) -> None:
+        info = bundle.manifest.graph(self.half, precision)
+        self.manifest: Manifest = bundle.manifest
+        self.precision = precision
+        self._opened: Opened = open_session(bundle.graph(self.half, precision), options, name=info.file.file)
+        self._run = self._opened.session.run
+        self._input = info.inputs[0].name
+        self._outputs = [port.name for port in info.outputs]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is: data, latent size, likelihood, kind."""
+        return self.manifest.spec
+
+    @property
+    def provider(self) -> str:
+        """Short name of the execution provider in use: "cpu", "cuda", …."""
+        return self._opened.provider
+
+    @property
+    def threads(self) -> int:
+        """Threads inside one call."""
+        return self._opened.threads
+
+    @property
+    def session(self) -> Any:
+        """The `onnxruntime.InferenceSession` underneath."""
+        return self._opened.session
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.manifest.name!r}, provider={self.provider!r}, precision={self.precision!r})"
+        )
+
+
+class Encoder(_Half):
+    """The encoder graph alone: ``x -> q(z|x)``. Its arguments are those of `load`."""
+
+    half = "encoder"
+
+    def encode(self, x: Items) -> Posterior:
+        """Give the posterior of each item.
+
+        Args:
+            x: Items, shape (N, *data shape), float32, within the data's range.
+
+        Returns:
+            The posterior, with mean and log_var of shape (N, D); an autoencoder's log_var is minus infinity.
+
+        Raises:
+            ShapeError: Another shape or dtype, a NaN or infinity, or a value out of range.
+        """
+        data = self.spec.data
+        _check(x, data.shape, "x")
+        if len(x) == 0:
+            empty = np.empty((0, self.spec.latent), np.float32)
+            return Posterior(empty, empty)
+        if data.range is not None and (x.min() < data.range[0] or x.max() > data.range[1]):
+            raise ShapeError(
+                f"x has values from {x.min():g} to {x.max():g}, but the model takes {data.range[0]:g} to "
+                f"{data.range[1]:g}; scale the items first (8-bit pixels: x / 255)."
+            )
+        results = self._run(self._outputs, {self._input: x})
+        if self.spec.kind == "ae":
+            return Posterior(results[0], np.full_like(results[0], -np.inf))
+        return Posterior(results[0], results[1])
+
+    __call__ = encode
+
+
+class Decoder(_Half):
+    """The decoder graph alone: ``z -> x_hat``. Its arguments are those of `load`; this is what an app embeds."""
+
+    half = "decoder"
+
+    def decode(self, z: Latents) -> Items:
+        """Give the decoder's mean for each code: probabilities for a Bernoulli model, values for a Gaussian one.
+
+        Args:
+            z: Latent codes, shape (N, D), float32.
+
+        Returns:
+            Items, shape (N, *data shape), float32.
+
+        Raises:
+            ShapeError: Another shape or dtype, or a NaN or infinity.
+        """
+        _check(z, (self.spec.latent,), "z")
+        if len(z) == 0:
+            return np.empty((0, *self.spec.data.shape), np.float32)
+        return self._run(self._outputs, {self._input: z})[0]  # type: ignore[no-any-return]
+
+    __call__ = decode
+
+
+class VAE:
+    """Both halves of a model, and what one does with them.
+
+    Attributes:
+        bundle: The checked bundle that it came from.
+        encoder: The encoder graph.
+        decoder: The decoder graph.
+    """
+
+    def __init__(
+        self,
+        bundle: BundleLike = None,
+        *,
+        provider: str = "auto",
+        precision: str = "fp32",
+        threads: int | None = None,
+        tf32: bool = False,
+    ) -> None:
+        if not isinstance(bundle, Bundle):
+            bundle = Bundle.open(bundle, keep=[("encoder", precision), ("decoder", precision)])
+        self.bundle = bundle
+        self.tf32 = tf32
+        self.encoder = Encoder(bundle, provider=provider, precision=precision, threads=threads, tf32=tf32)
+        self.decoder = Decoder(bundle, provider=provider, precision=precision, threads=threads, tf32=tf32)
+
+    def __repr__(self) -> str:
+        return f"VAE({self.manifest.name!r}, provider={self.provider!r}, precision={self.precision!r})"
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle states about itself."""
+        return self.bundle.manifest
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is: data, latent size, likelihood, kind."""
+        return self.manifest.spec
+
+    @property
+    def provider(self) -> str:
+        """Short name of the execution provider in use."""
+        return self.decoder.provider
+
+    @property
+    def precision(self) -> str:
+        """The graphs' precision."""
+        return self.decoder.precision
+
+    def encode(self, x: Items) -> Posterior:
+        """Give the posterior of each item; see `Encoder.encode`."""
+        return self.encoder.encode(x)
+
+    def decode(self, z: Latents) -> Items:
+        """Give the decoder's mean for each code; see `Decoder.decode`."""
+        return self.decoder.decode(z)
+
+    def prior(self, count: int, *, seed: int = 0, start: int = 0) -> Latents:
+        """Draw codes to generate from.
+
+        A VAE's prior is N(0, I). A classic autoencoder has no prior; its codes come from the diagonal normal that was
+        fitted to the codes of its training data (the manifest's latent statistics).
+
+        Args:
+            count: Number of codes, N.
+            seed: Seed of the portable noise.
+            start: Sample index of the first code.
+
+        Returns:
+            Codes, shape (N, D), float32.
+
+        Raises:
+            ConfigError: An argument is outside what the noise takes.
+        """
+        z = prior(count, self.spec.latent, seed=seed, start=start)
+        if self.spec.kind == "ae":
+            statistics = self.manifest.statistics
+            z = (np.asarray(statistics.mean) + np.asarray(statistics.std) * z).astype(np.float32)
+        return z
+
+    def sample(self, count: int, *, seed: int = 0, start: int = 0, batch_size: int = BATCH) -> Items:
+        """Generate items: draw codes, decode them.
+
+        Item i depends on (seed, start + i) alone, never on the batch.
+
+        Args:
+            count: Number of items, N.
+            seed: Seed of the portable noise.
+            start: Sample index of the first item.
+            batch_size: Codes a call of the decoder.
+
+        Returns:
+            The decoder's means, shape (N, *data shape), float32.
+
+        Raises:
+            ConfigError: An argument is outside what the noise takes, or the batch size is below 1.
+        """
+        z = self.prior(count, seed=seed, start=start)
+        x = np.empty((count, *self.spec.data.shape), np.float32)
+        for rows in _batches(count, batch_size):
+            x[rows] = self.decode(z[rows])
+        return x
+
+    def reconstruct(self, x: Items, *, seed: int | None = None) -> Items:
+        """Encode and decode items.
+
+        Args:
+            x: Items, shape (N, *data shape), float32.
+            seed: None decodes the posterior's mean; a seed decodes a sample of the posterior.
+
+        Returns:
+            The decoder's means, same shape.
+
+        Raises:
+            ShapeError: The items do not fit the model.
+        """
+        posterior = self.encode(x)
+        return self.decode(posterior.mean if seed is None else posterior.sample(seed=seed))
+
+    def morph(self, a: Items, b: Items, *, steps: int = 9, path: Literal["linear", "spherical"] = "linear") -> Items:
+        """Turn one item into another along a path between their posterior means.
+
+        Args:
+            a: First item, shape (*data shape) or (1, *data shape), float32.
+            b: Last item, same.
+            steps: Number of items along the way, the reconstructions of both ends included.
+            path: "linear" or "spherical"; see `vaekit.interpolate`.
+
+        Returns:
+            The decoder's means, shape (steps, *data shape), float32.
+
+        Raises:
+            ShapeError: The ends do not fit the model, or are not one item each.
+            ConfigError: Fewer than two steps, or an unknown path.
+        """
+        ends = [x[None] if np.ndim(x) == len(self.spec.data.shape) else x for x in (a, b)]
+        if any(len(end) != 1 for end in ends):
+            raise ShapeError(f"morph takes two single items, but got {len(ends[0])} and {len(ends[1])}.")
+        first, last = (self.encode(end).mean for end in ends)
+        return self.decode(interpolate(first, last, steps=steps, path=path))
+
+    def score(self, x: Items, *, seed: int = 0, start: int = 0) -> NDArray[np.float64]:
+        """Say how unusual each item is: its negative ELBO, with one sample of the posterior.
+
+        ``reconstruction + KL``; for an autoencoder the reconstruction alone.
+
+        Args:
+            x: Items, shape (N, *data shape), float32.
+            seed: Seed of the posterior's samples.
+            start: Sample index of the first item, so that batches of one data set line up.
+
+        Returns:
+            Nats, shape (N,), float64.
+
+        Raises:
+            ShapeError: The items do not fit the model.
+        """
+        reconstruction, kl = self.elbo_terms(x, seed=seed, start=start)
+        return np.asarray(reconstruction + kl.sum(axis=1))
+
+    def elbo_terms(self, x: Items, *, seed: int = 0, start: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Give the two terms of the negative ELBO: reconstruction, shape (N,), and KL, shape (N, D), in nats.
+
+        An autoencoder's KL is 0 here: it is not part of its objective.
+        """
+        posterior = self.encode(x)
+        x_hat = self.decode(posterior.sample(seed=seed, start=start))
+        reconstruction = reconstruction_loss(x, x_hat, self.spec.likelihood)
+        if self.spec.kind == "ae":
+            return reconstruction, np.zeros(posterior.mean.shape)
+        return reconstruction, kl_divergence(posterior.mean, posterior.log_var)
+
+
+def _check(array: NDArray[Any], shape: tuple[int, ...], name: str) -> None:
+    """Refuse what the graph cannot take. Called once a batch-1 decode, so it must stay under a few microseconds."""
+    if not isinstance(array, np.ndarray):
+        raise ShapeError(f"{name} is a {type(array).__name__}; give a NumPy array, float32 of shape {_named(shape)}.")
+    if array.shape[1:] != shape or array.ndim != len(shape) + 1:
+        raise ShapeError(f"{name} has shape {array.shape}, but the model takes {_named(shape)}, N items at a time.")
+    if array.dtype != np.float32:
+        raise ShapeError(
+            f"{name} has dtype {array.dtype}, but the model takes float32; convert with .astype(np.float32)."
+        )
+    # A sum of squares is finite only where every value is, and one pass over them; it overflows for huge finite values,
+    # which the slower check then accepts.
+    if not isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
+        raise ShapeError(f"{name} holds a NaN or an infinity; the model takes finite numbers.")
+
+
+def _named(shape: tuple[int, ...]) -> str:
+    return f"(N, {', '.join(map(str, shape))})"
+
+
+def _batches(count: int, batch_size: int) -> Iterator[slice]:
+    if batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size}: give 1 or more.")
+    for start in range(0, count, batch_size):
+        yield slice(start, min(start + batch_size, count))

@@ -1,0 +1,115 @@
+"""The proof: replay a bundle's golden vectors on this machine, and measure every deviation.
+
+Needs: NumPy and ONNX Runtime. Must not import: torch, onnx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isnan
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaekit.bundle import Bundle
+from vaekit.latents import reparameterise
+from vaekit.noise import noise
+from vaekit.runtime.session import VAE
+
+BATCHES = (1, 2, 7)
+"""Batch sizes at which the golden items are replayed, besides all of them at once."""
+
+LATENT_TOLERANCE = 1e-6
+"""Largest deviation of z from its golden value: two roundings of a float32 near 4."""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One measured deviation from the golden vectors.
+
+    Attributes:
+        what: What was compared, e.g. "decode, batch 7".
+        measured: Largest absolute difference; infinite where a number is NaN.
+        tolerance: Largest that passes.
+    """
+
+    what: str
+    measured: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is within the tolerance."""
+        return self.measured <= self.tolerance
+
+
+def verify_bundle(bundle: Bundle, session: VAE) -> list[Deviation]:
+    """Replay the golden vectors through a session.
+
+    Compared are: the noise, bit for bit; the reparameterised codes; each half of the model, and the round trip
+    ``x -> posterior -> z -> x_hat``, at batches of 1, 2, 7 and all items.
+
+    Args:
+        bundle: The bundle with the golden vectors.
+        session: The model to prove; usually ``vaekit.load(bundle, provider=…)``.
+
+    Returns:
+        Every deviation; the model is proved where each has ``passed``.
+
+    Raises:
+        IntegrityError: The golden vectors were changed or do not fit the model.
+    """
+    golden = bundle.golden()
+    n, seed = bundle.manifest.golden_items, bundle.manifest.golden_seed
+    tolerance = tolerance_for(bundle, session)
+
+    def round_trip(x: NDArray[np.float32], start: int) -> NDArray[np.float32]:
+        return session.decode(session.encode(x).sample(seed=seed, start=start))
+
+    deviations = [
+        Deviation("noise", difference(noise(seed=seed, count=n, dim=session.spec.latent), golden.eps), 0.0),
+        Deviation(
+            "reparameterise",
+            difference(reparameterise(golden.mean, golden.log_var, seed=seed), golden.z),
+            LATENT_TOLERANCE,
+        ),
+    ]
+    for batch in (*(size for size in BATCHES if size < n), n):
+        posterior = in_batches(lambda x, _: session.encode(x).mean, golden.x, batch)
+        deviations.append(Deviation(f"encode mean, batch {batch}", difference(posterior, golden.mean), tolerance))
+        if session.spec.kind == "vae":
+            log_var = in_batches(lambda x, _: session.encode(x).log_var, golden.x, batch)
+            deviations.append(
+                Deviation(f"encode log_var, batch {batch}", difference(log_var, golden.log_var), tolerance)
+            )
+        decoded = in_batches(lambda z, _: session.decode(z), golden.z, batch)
+        deviations.append(Deviation(f"decode, batch {batch}", difference(decoded, golden.x_hat), tolerance))
+        there_and_back = in_batches(round_trip, golden.x, batch)
+        deviations.append(Deviation(f"round trip, batch {batch}", difference(there_and_back, golden.x_hat), tolerance))
+    return deviations
+
+
+def tolerance_for(bundle: Bundle, session: VAE) -> float:
+    """The manifest's tolerance for the provider that a session really runs on."""
+    key = f"{session.provider}-tf32" if session.tf32 and session.provider == "cuda" else session.provider
+    tolerances = bundle.manifest.tolerances
+    return tolerances.get(key, tolerances["other"])
+
+
+def in_batches(
+    run: Callable[[NDArray[np.float32], int], NDArray[np.float32]], rows: NDArray[np.float32], batch: int
+) -> NDArray[np.float32]:
+    """Apply a function to slices of `batch` rows, with the index of each slice's first row, and join the results."""
+    return np.concatenate([run(rows[start : start + batch], start) for start in range(0, len(rows), batch)])
+
+
+def difference(measured: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Largest absolute difference; infinite where either holds a NaN, 0 where both hold the same infinity."""
+    if measured.shape != expected.shape:
+        return float("inf")
+    equal = measured == expected
+    with np.errstate(invalid="ignore"):
+        gap = np.where(equal, 0.0, np.abs(measured.astype(np.float64) - expected.astype(np.float64)))
+    largest = float(gap.max(initial=0.0))
+    return float("inf") if isnan(largest) else largest

@@ -1,0 +1,112 @@
+"""Writes that happen whole or not at all.
+
+A file or folder is written under a temporary name beside its target, flushed to the disk, and renamed into place. When
+anything fails (a full disk, a read-only folder, Ctrl-C), the temporary is removed and what stood there before still does.
+
+Needs: the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from vaekit.errors import OutputError
+
+
+def write_file(path: Path, content: bytes, *, overwrite: bool = True) -> None:
+    """Write one file whole.
+
+    Args:
+        path: Target; its folder must exist.
+        content: All its bytes.
+        overwrite: Whether a file that stands there may be replaced.
+
+    Raises:
+        OutputError: The target exists, or the folder or disk does not take it.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it.")
+    if not overwrite and os.path.lexists(path):
+        raise OutputError(f"{path} exists already; choose another path, or pass --force to replace it.")
+    temporary = _temporary(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+    finally:
+        with contextlib.suppress(OSError):  # gone after the rename; never there where the folder takes no file
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Fill a folder under a temporary name; it takes the target's name when the block ends without an error.
+
+    Args:
+        target: Where the folder will stand; its parents are made.
+        overwrite: Whether a folder that stands there may be replaced.
+
+    Yields:
+        The temporary folder, empty, beside the target.
+
+    Raises:
+        OutputError: The target exists, or the parent folder or disk does not take it.
+    """
+    if not overwrite and os.path.lexists(target):
+        raise OutputError(f"{target} exists already; choose another path, or pass --force to replace it.")
+    if overwrite and os.path.lexists(target) and (target.is_symlink() or not target.is_dir()):
+        raise OutputError(f"{target} is no folder, so it is not replaced; choose another path.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary(target)
+        temporary.mkdir()
+    except OSError as error:
+        raise OutputError(f"{target} could not be made: {error.strerror or error}.") from error
+    try:
+        try:
+            yield temporary
+            for path in sorted(temporary.rglob("*")):
+                _flush(path)
+            _swap(temporary, target)
+        except OSError as error:
+            raise OutputError(f"{target} could not be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(temporary: Path, target: Path) -> None:
+    """Give the temporary folder the target's name; put the old folder back if that fails."""
+    if not target.exists():
+        temporary.rename(target)
+        return
+    old = temporary.with_name(temporary.name + ".old")
+    target.rename(old)
+    try:
+        temporary.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    if path.is_file():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _temporary(path: Path) -> Path:
+    # Not tempfile: it makes files and folders that only their owner can read. Hidden, so that no listing counts it.
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -1,0 +1,259 @@
+"""A run's folder: what was asked, a line of metrics an epoch, and the checkpoints.
+
+    runs/NAME/
+      run.json                      configuration, data, what the model is, versions
+      metrics.jsonl                 one line an epoch
+      checkpoints/epoch-0010/
+        weights.safetensors         the model
+        optimizer.safetensors       Adam's two moments and step count for each weight
+        state.json                  epoch, history, SHA-256 of the two files above
+
+A checkpoint is written to a temporary folder and renamed, so that a killed run leaves whole ones only; the two newest are
+kept. Loading never unpickles.
+
+Needs: torch, safetensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from vaekit.errors import CheckpointError, ConfigError, OutputError, VaekitError
+from vaekit.spec import ModelSpec
+from vaekit.storage import new_folder, write_file
+from vaekit.training.config import TrainConfig
+from vaekit.training.models import MLP, build_model
+
+RUN = "run.json"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+
+KEPT = 2
+"""Newest checkpoints that are kept: one to go on from, and the one before."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run was asked to do: the content of run.json.
+
+    Attributes:
+        config: Every option.
+        spec: What the model is.
+        data: What `vaekit.datasets.load_dataset` finds the data by.
+        data_sha256: SHA-256 of the data's content.
+        versions: Versions of vaekit, torch and Python that began the run.
+    """
+
+    config: TrainConfig
+    spec: ModelSpec
+    data: str
+    data_sha256: str
+    versions: Mapping[str, str]
+
+    def to_bytes(self) -> bytes:
+        """Give the content of run.json."""
+        value = {
+            "config": self.config.to_json(),
+            "model": self.spec.to_json(),
+            "data": {"source": self.data, "sha256": self.data_sha256},
+            "versions": dict(self.versions),
+        }
+        return _json(value)
+
+    @classmethod
+    def read(cls, run: Path) -> RunInfo:
+        """Read run.json.
+
+        Raises:
+            CheckpointError: There is none, or it is malformed.
+        """
+        try:
+            value = json.loads((run / RUN).read_text())
+            return cls(
+                config=TrainConfig.from_json(value["config"]),
+                spec=ModelSpec.from_json(value["model"]),
+                data=str(value["data"]["source"]),
+                data_sha256=str(value["data"]["sha256"]),
+                versions=dict(value["versions"]),
+            )
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"{run} holds no {RUN}, so it is no run; start one with `vaekit train --out {run}`."
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+            raise CheckpointError(f"{run / RUN} cannot be read: {error}.") from error
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run at the end of an epoch.
+
+    Attributes:
+        run: The run's folder.
+        info: What the run was asked to do.
+        epoch: Epochs done.
+        history: The metrics of each epoch so far.
+        folder: Where this checkpoint's files are.
+        digests: SHA-256 by file name.
+    """
+
+    run: Path
+    info: RunInfo
+    epoch: int
+    history: tuple[Mapping[str, Any], ...]
+    folder: Path
+    digests: Mapping[str, str]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        return self.info.spec
+
+    @classmethod
+    def latest(cls, run: Path) -> Checkpoint:
+        """Find the newest checkpoint of a run.
+
+        Raises:
+            CheckpointError: The run is none, has no checkpoint, or the newest one is damaged.
+        """
+        if not run.is_dir():
+            raise CheckpointError(f"there is no run at {run}; start one with `vaekit train --out {run}`.")
+        info = RunInfo.read(run)
+        folders = checkpoint_folders(run)
+        if not folders:
+            raise CheckpointError(f"{run} has no checkpoint: no epoch was finished; start it again.")
+        folder = folders[-1]
+        try:
+            value = json.loads((folder / STATE).read_text())
+            return cls(run, info, int(value["epoch"]), tuple(value["history"]), folder, dict(value["sha256"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{folder / STATE} cannot be read: {error}; delete {folder} to use the one before."
+            ) from error
+
+    def weights(self) -> dict[str, Tensor]:
+        """Read the model's weights.
+
+        Raises:
+            CheckpointError: The file is missing or was changed.
+        """
+        return self._tensors(WEIGHTS)
+
+    def optimizer(self) -> dict[str, Tensor]:
+        """Read the optimiser's state, by "moment/weight".
+
+        Raises:
+            CheckpointError: The file is missing or was changed.
+        """
+        return self._tensors(OPTIMIZER)
+
+    def model(self) -> MLP:
+        """Build the model with its trained weights, on the CPU.
+
+        Raises:
+            CheckpointError: The file is missing, was changed, or holds another model's weights.
+        """
+        model = build_model(self.info.config, self.spec)
+        load_weights(model, self.weights(), self.folder / WEIGHTS)
+        return model
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        path = self.folder / name
+        try:
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != self.digests.get(name):
+                raise CheckpointError(f"{path} was changed; delete {self.folder} to use the checkpoint before.")
+            return load_tensors(content)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{path} cannot be read: {error}; delete {self.folder} to use the one before."
+            ) from error
+
+
+def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights into a model of the same shape.
+
+    Raises:
+        CheckpointError: Names or shapes differ.
+    """
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} holds another model's weights: {' '.join(str(error).split())}") from error
+
+
+def checkpoint_folders(run: Path) -> list[Path]:
+    """A run's checkpoints, oldest first."""
+    return sorted((run / CHECKPOINTS).glob("epoch-[0-9]*"))
+
+
+def begin_run(run: Path, info: RunInfo) -> None:
+    """Make a run's folder, with run.json in it.
+
+    Raises:
+        OutputError: There is something at that path already, or it cannot be written.
+    """
+    with new_folder(run) as folder:
+        write_file(folder / RUN, info.to_bytes())
+
+
+def write_checkpoint(
+    run: Path,
+    epoch: int,
+    history: list[Mapping[str, Any]],
+    weights: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor],
+) -> Path:
+    """Write a checkpoint whole, then the metrics, then delete checkpoints that are no longer kept.
+
+    Raises:
+        OutputError: The disk is full or read-only; the checkpoints before are untouched.
+    """
+    folder = run / CHECKPOINTS / f"epoch-{epoch:04d}"
+    try:
+        with new_folder(folder, overwrite=True) as temporary:
+            digests = {}
+            for name, tensors in ((WEIGHTS, weights), (OPTIMIZER, optimizer)):
+                content = save_tensors({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
+                digests[name] = hashlib.sha256(content).hexdigest()
+                (temporary / name).write_bytes(content)
+            (temporary / STATE).write_bytes(_json({"epoch": epoch, "history": history, "sha256": digests}))
+        write_metrics(run, history)
+    except OutputError as error:
+        kept = checkpoint_folders(run)
+        last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+        raise OutputError(f"epoch {epoch} could not be saved: {error} Free some space and resume; {last}.") from error
+    for old in checkpoint_folders(run)[:-KEPT]:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(old)
+    return folder
+
+
+def write_metrics(run: Path, history: list[Mapping[str, Any]]) -> None:
+    """Write metrics.jsonl: a line an epoch, exactly the epochs of the newest checkpoint.
+
+    Raises:
+        OutputError: The disk is full or read-only.
+    """
+    write_file(run / METRICS, "".join(json.dumps(line) + "\n" for line in history).encode())
+
+
+def _json(value: object) -> bytes:
+    try:
+        return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+    except ValueError as error:
+        raise VaekitError(f"a number that is not finite cannot be saved: {error}.") from error
