@@ -8,6 +8,7 @@ Needs: typer, rich.
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ import typer
 
 from vaekit.errors import VaekitError
 
-from .console import error_console
+from .console import error_console, one_line
 from .doctor import doctor
 from .export import export
 from .inspect import inspect
@@ -57,13 +58,22 @@ def _common(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: a VaekitError becomes one red line and exit code 1, a warning one yellow line."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that an ASCII pipe cannot take is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(args=arguments)
     except VaekitError as error:
-        error_console().print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
+        _fail(error)
+    except OSError as error:  # the file system's own: a folder that may not be entered, a name that is too long
+        _fail(f"{error.filename}: {error.strerror}." if error.filename else error)
+
+
+def _fail(reason: object) -> None:
+    error_console().print(f"error: {one_line(reason)}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if not issubclass(category, DeprecationWarning):
-        error_console().print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        line = f"warning: {one_line(message)}"
+        error_console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)

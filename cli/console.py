@@ -23,5 +23,10 @@ def error_console() -> Console:
 
 
 def print_json(value: Any) -> None:
-    """Print a result for a script: JSON on standard output, nothing else."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    """Print a result for a script: JSON on standard output, nothing else. NaN and infinities are none of its numbers."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def one_line(text: object) -> str:
+    """Keep text from elsewhere (a path, a manifest, another package's message) on its line, without escape codes."""
+    return "".join(character if character.isprintable() else " " for character in str(text))

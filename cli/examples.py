@@ -5,6 +5,7 @@ Needs: NumPy. Must not import: torch, onnx.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def image_files(bundle: Bundle, paths: Sequence[Path]) -> NDArray[np.float32]:
 
 
 def pick(bundle: Bundle, split: Split, which: str) -> NDArray[np.float32]:
-    """One item: by label ("3"), by index ("@17"), or an image file.
+    """One item: by label ("3"), by index ("@17"), or an image file (one that is called 3 is "./3").
 
     Returns:
         Shape (1, *shape), float32.
@@ -55,15 +56,14 @@ def pick(bundle: Bundle, split: Split, which: str) -> NDArray[np.float32]:
     Raises:
         DataError: There is no such label, index or file.
     """
-    path = Path(which)
-    if path.is_file():
-        return image_files(bundle, [path])
     if which.startswith("@") and which[1:].isdecimal():
         index = int(which[1:])
         if index >= len(split):
             raise DataError(f"item {which} was asked for, but there are {len(split):,}; give @0 to @{len(split) - 1}.")
         return split.pixels(slice(index, index + 1))
     if not which.isdecimal():
+        if os.path.isfile(which):  # not Path.is_file, which raises for a name that is too long
+            return image_files(bundle, [Path(which)])
         raise DataError(f"{which!r} is no image file, no label (3) and no index (@17).")
     if split.labels is None:
         raise DataError(f"label {which} was asked for, but the items have no labels; give an index, as in @{which}.")

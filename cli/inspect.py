@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from .console import console, print_json
+from .console import console, one_line, print_json
 from .options import BundleArgument, JsonOption
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 def inspect(bundle: BundleArgument = None, as_json: JsonOption = False) -> None:
     """Check a bundle's files, and say what is in it."""
     from rich.table import Table
+    from rich.text import Text
 
     from vaekit import Bundle
 
@@ -25,7 +28,7 @@ def inspect(bundle: BundleArgument = None, as_json: JsonOption = False) -> None:
     table.add_column(style="bold")
     table.add_column()
     for name, text in _lines(opened.manifest):
-        table.add_row(name, text)
+        table.add_row(Text(one_line(name)), Text(one_line(text)))  # not markup: a name may hold brackets
     console().print(table)
 
 
@@ -56,28 +59,45 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
         lines.append((f"{name} ONNX", f"opset {graph.opset}, IR version {graph.ir_version}"))
         error = ", ".join(f"{what.replace('_', ' ')} {value:.1e}" for what, value in info.error.items())
         lines.append((f"{name} against torch", f"largest difference: {error}"))
-        quality = info.quality
-        lines.append(
-            (
-                f"{name} quality",
-                f"{quality['negative_elbo']:.2f} nats = {quality['reconstruction']:.2f} reconstruction "
-                f"+ {quality['kl']:.2f} KL, over {quality['items']:,} test items",
-            )
-        )
+        lines.append((f"{name} quality", _stated(_quality, info.quality)))
     lines.append(("golden vectors", f"{manifest.golden_items} items, seed {manifest.golden_seed}"))
     lines.append(("tolerances", ", ".join(f"{name} {value:g}" for name, value in manifest.tolerances.items())))
     made = manifest.made_by
-    if "data" in made:
-        lines.append(("made from", f"{made['data']['name']}, {made['data']['train_items']:,} training items"))
-    if "config" in made:
-        config = made["config"]
-        lines.append(
-            (
-                "trained",
-                f"{config['epochs']} epochs, batch {config['batch_size']}, Adam {config['learning_rate']:g} "
-                f"{config['schedule']}, beta {config['beta']:g}, {config['precision']}, seed {config['seed']}",
-            )
-        )
-    if "versions" in made:
-        lines.append(("made with", ", ".join(f"{name} {version}" for name, version in made["versions"].items())))
+    for name, key, describe in (
+        ("made from", "data", _data),
+        ("trained", "config", _config),
+        ("made with", "versions", _versions),
+    ):
+        if key in made:
+            lines.append((name, _stated(describe, made[key])))
     return lines
+
+
+def _stated(describe: Callable[[Any], str], value: Any) -> str:
+    """Describe what the reader of manifests does not check: another program's bundle may say other things there."""
+    try:
+        return describe(value)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return f"in another program's words: {json.dumps(value)}"
+
+
+def _quality(quality: Mapping[str, float]) -> str:
+    return (
+        f"{quality['negative_elbo']:.2f} nats = {quality['reconstruction']:.2f} reconstruction "
+        f"+ {quality['kl']:.2f} KL, over {quality['items']:,} test items"
+    )
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    return f"{data['name']}, {data['train_items']:,} training items"
+
+
+def _config(config: Mapping[str, Any]) -> str:
+    return (
+        f"{config['epochs']} epochs, batch {config['batch_size']}, Adam {config['learning_rate']:g} "
+        f"{config['schedule']}, beta {config['beta']:g}, {config['precision']}, seed {config['seed']}"
+    )
+
+
+def _versions(versions: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -29,10 +29,13 @@ def reconstruct(
     import numpy as np
 
     import vaekit
+    from vaekit.errors import ConfigError
 
     from .examples import examples, image_files
     from .results import check_out, show, write_result
 
+    if images and data is not None:
+        raise ConfigError("--image and --data were both given; give one of them.")
     vae = vaekit.load(bundle, provider=provider, threads=threads)
     check_out(out, vae.spec.data, force=force)
     x = image_files(vae.bundle, images) if images else examples(vae.bundle, data).pixels(slice(count))

@@ -42,6 +42,8 @@ def check_out(out: Path | None, data: DataSpec, *, force: bool) -> None:
         raise ConfigError(f"--out {out}: items of shape {data.shape} are no images; write .npz instead.")
     if not force and out.exists():
         raise OutputError(f"{out} exists already; choose another path, or pass --force to replace it.")
+    if not out.parent.is_dir():
+        raise OutputError(f"{out} cannot be written: there is no folder {out.parent}; make it first.")
 
 
 def write_result(out: Path, arrays: dict[str, NDArray[Any]], *, columns: int = COLUMNS, force: bool) -> None:

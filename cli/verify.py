@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Annotated
 
 import typer
 
-from .console import console, print_json
+from .console import console, one_line, print_json
 from .options import BundleArgument, JsonOption, ProviderOption, ThreadsOption
 
 
@@ -31,7 +32,16 @@ def verify(
                 "bundle": vae.manifest.name,
                 "provider": vae.provider,
                 "passed": not failed,
-                "deviations": [{**vars(deviation), "passed": deviation.passed} for deviation in deviations],
+                "deviations": [
+                    {
+                        "what": deviation.what,
+                        # null where the model gives NaN or another shape: JSON has no infinity
+                        "measured": deviation.measured if isfinite(deviation.measured) else None,
+                        "tolerance": deviation.tolerance,
+                        "passed": deviation.passed,
+                    }
+                    for deviation in deviations
+                ],
             }
         )
     else:
@@ -48,7 +58,10 @@ def verify(
         console().print(table)
         verdict = f"{len(failed)} of {len(deviations)} too far" if failed else f"all {len(deviations)} within tolerance"
         console().print(
-            f"{vae.manifest.name} on {vae.provider}: {verdict}", style="red" if failed else "green", markup=False
+            f"{one_line(vae.manifest.name)} on {vae.provider}: {verdict}",
+            style="red" if failed else "green",
+            markup=False,
+            soft_wrap=True,
         )
     if failed:
         raise typer.Exit(1)

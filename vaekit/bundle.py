@@ -16,7 +16,6 @@ import importlib.util
 import io
 import os
 import stat
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,10 @@ CHECKSUMS = "SHA256SUMS"
 
 GOLDEN_LIMIT = 1 << 28
 """Largest golden.npz after unpacking, 256 MiB: a small file must not unpack into a large one."""
+
+_HOSTILE = (MemoryError, OverflowError, RuntimeError, AttributeError)
+"""What NumPy raises for an archive that no accident makes: arrays stated larger than the memory, an unknown compression or
+a password, a member that is no array."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,9 @@ class Golden:
         Raises:
             IntegrityError: It is no such archive, or holds other arrays.
         """
+        import zipfile  # here, since it costs 10 ms and a start-up reads no golden vectors
+        import zlib
+
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 unpacked = sum(entry.file_size for entry in archive.infolist())
@@ -79,14 +85,15 @@ class Golden:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive_arrays:
                 arrays = dict(archive_arrays)
             labels = arrays.pop("labels", None)
+            if labels is not None and labels.dtype != np.int64:
+                raise IntegrityError(f"golden.npz holds labels of dtype {labels.dtype}, not int64.")
             if {name: array.dtype for name, array in arrays.items()} != dict.fromkeys(
                 ("x", "mean", "log_var", "eps", "z", "x_hat"), np.dtype(np.float32)
             ):
-                raise IntegrityError(
-                    f"golden.npz holds {sorted(arrays)}, not x, mean, log_var, eps, z, x_hat in float32."
-                )
+                found = ", ".join(f"{name} {array.dtype}" for name, array in sorted(arrays.items()))
+                raise IntegrityError(f"golden.npz holds {found}, not x, mean, log_var, eps, z, x_hat in float32.")
             return cls(**arrays, labels=labels)
-        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, *_HOSTILE) as error:
             raise IntegrityError(f"golden.npz cannot be read: {error}.") from error
 
 
@@ -121,7 +128,7 @@ class Bundle:
             BundleError: The manifest is malformed, or a kept graph is not in it.
         """
         folder = builtin_bundle() if path is None else Path(path)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # Path.is_dir raises where a name is too long or a folder may not be entered
             raise BundleNotFoundError(
                 f"there is no bundle at {folder}; export one with `vaekit export RUN --out {folder}`."
             )
@@ -176,6 +183,8 @@ class Bundle:
             shape = (n, *spec.data.shape) if name in ("x", "x_hat") else (n, spec.latent)
             if getattr(golden, name).shape != shape:
                 raise IntegrityError(f"golden.npz: {name} has shape {getattr(golden, name).shape}, not {shape}.")
+        if golden.labels is not None and golden.labels.shape != (n,):
+            raise IntegrityError(f"golden.npz: labels has shape {golden.labels.shape}, not {(n,)}.")
         return golden
 
 
@@ -230,17 +239,20 @@ def _read(path: Path, limit: int, *, stated: int | None = None) -> bytes:
         descriptor = os.open(
             path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         )
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise IntegrityError(f"{path} is no plain file; copy the bundle again.")
+            if status.st_size > limit or (stated is not None and status.st_size != stated):
+                expected = f"at most {limit:,}" if stated is None else f"{stated:,}"
+                raise IntegrityError(
+                    f"{path} holds {status.st_size:,} bytes, but should hold {expected}; copy the bundle again."
+                )
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read(limit + 1 if stated is None else stated + 1)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise IntegrityError(f"{path} is missing; copy the bundle again.") from None
     except OSError as error:
-        raise IntegrityError(f"{path} cannot be opened as a plain file: {error.strerror or error}.") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise IntegrityError(f"{path} is no plain file.")
-        if status.st_size > limit or (stated is not None and status.st_size != stated):
-            expected = f"at most {limit:,}" if stated is None else f"{stated:,}"
-            raise IntegrityError(
-                f"{path} holds {status.st_size:,} bytes, but should hold {expected}; copy the bundle again."
-            )
-        return file.read(limit + 1 if stated is None else stated + 1)
+        raise IntegrityError(f"{path} cannot be read as a plain file: {error.strerror or error}.") from error

@@ -15,7 +15,7 @@ from vaekit.errors import ConfigError, ShapeError
 from vaekit.spec import LIKELIHOODS, Likelihood
 
 SMALLEST_PROBABILITY = 2.0**-24
-"""Half the gap below 1 in float32: a mean that was rounded to 0 or 1 counts as this far from it."""
+"""The gap below 1 in float32: a mean that was rounded to 0 or 1, or is nearer to it, counts as this far from it."""
 
 ACTIVE_VARIANCE = 0.01
 """A latent dimension is active where the variance of its posterior mean over the data is larger.

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Final, TypeAlias
 
 from vaekit.errors import BundleError, BundleVersionError, ConfigError, IntegrityError
@@ -184,8 +185,10 @@ class LatentStatistics:
     @classmethod
     def from_json(cls, value: Json, latent: int) -> LatentStatistics:
         """Read the fields; the lists must fit the number of latent dimensions."""
-        mean, std, kl = (tuple(map(float, _list(value, name))) for name in ("mean", "std", "kl"))
-        active = tuple(map(int, _list(value, "active")))
+        mean, std, kl = (
+            tuple(float(_number(number, name)) for number in _list(value, name)) for name in ("mean", "std", "kl")
+        )
+        active = tuple(int(_typed(dimension, int, "active")) for dimension in _list(value, "active"))
         if len(mean) != latent or len(std) != latent or len(kl) not in (0, latent):
             raise BundleError(
                 f"the manifest's latent statistics do not have one number for each of {latent} dimensions."
@@ -235,8 +238,11 @@ class Manifest:
         """The graph of one half ("encoder" or "decoder") in one precision.
 
         Raises:
+            ConfigError: There is no such half.
             BundleError: The bundle has no such precision.
         """
+        if half not in HALVES:
+            raise ConfigError(f"half={half!r} is unknown; choose one of {', '.join(HALVES)}.")
         if precision not in self.precisions:
             raise BundleError(
                 f"precision={precision!r} is not in the bundle {self.name!r}, which has {', '.join(self.precisions)}."
@@ -280,7 +286,7 @@ class Manifest:
             raise IntegrityError(f"manifest.json is no valid JSON: {error}.") from error
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise BundleVersionError(f"manifest.json does not say format {FORMAT!r}, so this is no vaekit bundle.")
-        if value.get("version") != VERSION:
+        if value.get("version") != VERSION or isinstance(value["version"], bool):
             raise BundleVersionError(
                 f"the bundle has format version {value.get('version')!r}, but this vaekit reads version {VERSION}; "
                 "upgrade vaekit, or export the model again."
@@ -293,7 +299,7 @@ class Manifest:
             return cls._from_json(value)
         except ConfigError as error:
             raise BundleError(f"manifest.json: {error}") from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BundleError(f"manifest.json has a missing or malformed field: {error}.") from error
 
     @classmethod
@@ -308,15 +314,21 @@ class Manifest:
             raise BundleError("the bundle has no fp32 graphs; export the model again.")
         for name, info in precisions.items():
             _check_ports(spec, name, info)
+        tolerances = _numbers(value, "tolerances")
+        if "other" not in tolerances or min(tolerances.values()) < 0:
+            raise BundleError(f"the manifest's tolerances are {tolerances}; each is at least 0, and 'other' is one.")
+        items, seed = _whole(golden, "items"), _whole(golden, "seed")
+        if items < 1 or not 0 <= seed < 1 << 64:
+            raise BundleError(f"the manifest states {items} golden items for seed {seed}, which prove nothing.")
         manifest = cls(
             name=_text(value, "name"),
             spec=spec,
             precisions=precisions,
             statistics=LatentStatistics.from_json(_object(_object(value, "latent"), "statistics"), spec.latent),
-            tolerances=_numbers(value, "tolerances"),
+            tolerances=tolerances,
             golden=FileInfo.from_json(golden),
-            golden_items=_whole(golden, "items"),
-            golden_seed=_whole(golden, "seed"),
+            golden_items=items,
+            golden_seed=seed,
             extra_files=tuple(FileInfo.from_json(file) for file in _list(value, "extra_files")),
             made_by=_object(value, "made_by"),
         )
@@ -369,8 +381,13 @@ def _object(value: Json, name: str) -> dict[str, Any]:
 
 
 def _numbers(value: Json, name: str) -> dict[str, float]:
-    numbers = _object(value, name)
-    for key, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
-            raise TypeError(f"'{name}.{key}' is {number!r}, which is no number")
-    return numbers
+    return {key: _number(number, f"{name}.{key}") for key, number in _object(value, name).items()}
+
+
+def _number(value: Any, name: str) -> float:
+    """Give back a finite number as it was written, whole or not."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name!r} is {value!r}, which is no number")
+    if not isfinite(value):  # JSON has no infinity, but Python reads 1e999 as one
+        raise ValueError(f"{name!r} is {value!r}, which is not finite")
+    return value

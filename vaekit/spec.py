@@ -151,16 +151,16 @@ class ModelSpec:
                 latent=_whole(value["latent"]["shape"][0]),
                 likelihood=value["likelihood"]["name"],
             )
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+            # Writing it again must give every field that was read: a dtype, layout, family or order of outputs that this
+            # version does not know can't slip through.
+            for section, expected in spec.to_json().items():
+                fields = expected.items() if isinstance(expected, dict) else ()
+                for name, wanted in fields:
+                    found = value[section][name]
+                    if found != wanted:
+                        raise ConfigError(f"{section}.{name} is {found!r}, but this model's must be {wanted!r}.")
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"the model's description is incomplete or malformed: {error!r}.") from error
-        # Writing it again must give every field that was read: a dtype, layout, family or order of outputs that this
-        # version does not know can't slip through.
-        for section, expected in spec.to_json().items():
-            found = value[section]
-            fields = expected.items() if isinstance(expected, dict) else ()
-            for name, wanted in fields:
-                if found.get(name) != wanted:
-                    raise ConfigError(f"{section}.{name} is {found.get(name)!r}, but this model's must be {wanted!r}.")
         return spec
 
 

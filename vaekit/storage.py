@@ -29,8 +29,10 @@ def write_file(path: Path, content: bytes, *, overwrite: bool = True) -> None:
     Raises:
         OutputError: The target exists, or the folder or disk does not take it.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; name a file in it.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OutputError(f"{path} is a device or a pipe, which a rename would replace; name a plain file.")
     if not overwrite and os.path.lexists(path):
         raise OutputError(f"{path} exists already; choose another path, or pass --force to replace it.")
     temporary = _temporary(path)
@@ -61,6 +63,8 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: The target exists, or the parent folder or disk does not take it.
     """
+    if target.name in ("", ".."):
+        raise OutputError(f"{target} names no folder beside which one could be made; give the folder's own name.")
     if not overwrite and os.path.lexists(target):
         raise OutputError(f"{target} exists already; choose another path, or pass --force to replace it.")
     if overwrite and os.path.lexists(target) and (target.is_symlink() or not target.is_dir()):
@@ -76,23 +80,23 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
             yield temporary
             for path in sorted(temporary.rglob("*")):
                 _flush(path)
-            _swap(temporary, target)
+            _swap(temporary, target, overwrite=overwrite)
         except OSError as error:
             raise OutputError(f"{target} could not be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _swap(temporary: Path, target: Path) -> None:
+def _swap(temporary: Path, target: Path, *, overwrite: bool) -> None:
     """Give the temporary folder the target's name; put the old folder back if that fails."""
-    if not target.exists():
+    if not overwrite or not target.exists():  # a rename fails where another process has filled the target since
         temporary.rename(target)
         return
     old = temporary.with_name(temporary.name + ".old")
     target.rename(old)
     try:
         temporary.rename(target)
-    except OSError:
+    except BaseException:  # Ctrl-C too
         old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)

@@ -66,7 +66,7 @@ class Dataset:
 
     Attributes:
         name: "mnist", or the folder's name.
-        source: What `load_dataset` finds it by again: the name, or the folder's path.
+        source: What `load_dataset` finds it by again: the name, or the folder's absolute path.
         sha256: SHA-256 of the arrays' bytes, so that a run can tell whether it goes on with the same data.
         train: The items to train on.
         test: The items to measure on.
@@ -80,8 +80,13 @@ class Dataset:
 
     @property
     def spec(self) -> DataSpec:
-        """Shape and range of an item."""
-        return DataSpec(shape=tuple(self.train.items.shape[1:]), range=(0.0, 1.0))
+        """Shape and range of an item: [0, 1] for pixels and for values that keep to it, else without bounds."""
+        shape = tuple(self.train.items.shape[1:])
+        beyond = any(
+            split.items.dtype != np.uint8 and len(split) and (split.items.min() < 0 or split.items.max() > 1)
+            for split in (self.train, self.test)
+        )
+        return DataSpec(shape, range=None if beyond else (0.0, 1.0))
 
 
 def load_dataset(data: str | os.PathLike[str] = "mnist") -> Dataset:
@@ -123,7 +128,11 @@ def load_dataset(data: str | os.PathLike[str] = "mnist") -> Dataset:
         )
     known = name in KNOWN
     return Dataset(
-        name if known else folder.resolve().name, name if known else str(folder), digest.hexdigest(), train, test
+        name if known else folder.resolve().name,
+        name if known else str(folder.resolve()),
+        digest.hexdigest(),
+        train,
+        test,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
+from io import BufferedIOBase
 from math import prod
 from pathlib import Path
 
@@ -25,6 +26,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 LIMIT = 1 << 34
 """Largest content in bytes after unpacking, 16 GiB: a small gzip file must not unpack without end."""
+
+CHUNK = 1 << 20
+"""Bytes a read: `file.read(n)` sets aside n bytes first, and a damaged header may state 16 GiB for a file of 20 bytes."""
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -56,7 +60,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             stated = prod(shape)
             if stated > LIMIT:
                 raise DataError(f"{path} states {stated:,} values of shape {shape}; the limit is {LIMIT:,}.")
-            content = file.read(stated + 1)
+            content = _read(file, stated + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is truncated or damaged: {error}; copy it again.") from error
     except OSError as error:
@@ -65,3 +69,11 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         found = "more" if len(content) > stated else f"{len(content):,}"
         raise DataError(f"{path} states {stated:,} values of shape {shape}, but holds {found}; copy it again.")
     return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _read(file: BufferedIOBase, count: int) -> bytearray:
+    """Up to `count` bytes, in memory that grows with what the file really holds."""
+    content = bytearray()
+    while chunk := file.read(min(CHUNK, count - len(content))):
+        content += chunk
+    return content

@@ -48,7 +48,7 @@ def model_card(manifest: Manifest) -> str:
         "Check it on your machine with `vaekit verify PATH` (golden vectors) or `sha256sum -c SHA256SUMS` (files).",
         "",
         "Made by " + ", ".join(f"{name} {version}" for name, version in manifest.made_by["versions"].items()) + ".",
-        f"Trained on {data['name']}: {data['train_items']:,} training and {data['test_items']:,} test items, "
+        f"Data: {data['name']}, {data['train_items']:,} training and {data['test_items']:,} test items, "
         f"SHA-256 `{data['sha256']}`.",
         "",
     ]

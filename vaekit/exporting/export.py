@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,9 +23,9 @@ from torch import nn
 
 from vaekit.bundle import CHECKSUMS, MANIFEST, Bundle, Golden, checksums, describe_file, describe_graph
 from vaekit.datasets import Dataset, load_dataset
-from vaekit.errors import CheckpointError, ExportError, ShapeError, VerificationError
+from vaekit.errors import CheckpointError, DataError, ExportError, OutputError, ShapeError, VerificationError
 from vaekit.exporting.card import model_card
-from vaekit.exporting.graphs import OPSET, to_onnx
+from vaekit.exporting.graphs import OPSET, evaluation_mode, to_onnx
 from vaekit.graphguard import inspect_graph
 from vaekit.images import grid, png_bytes
 from vaekit.latents import reparameterise
@@ -93,13 +93,19 @@ def export_bundle(
         The bundle, opened again from its final place.
 
     Raises:
-        ExportError: The modules cannot be exported.
+        ExportError: The modules cannot be exported, or do not give what their spec says.
+        UnsafeGraphError: A module draws random numbers.
         VerificationError: ONNX Runtime's numbers are not torch's; nothing was written.
         OutputError: The folder exists or cannot be written; what stood there still does.
         CheckpointError: The checkpoint is damaged, or the data is not what it was trained on.
-        DataError: The data set is not found.
+        DataError: The data set is not found, or has no items.
+        ShapeError: The data has items of another shape or range than the model takes.
     """
     target = Path(path)
+    if not target.name:  # "." has no name of its own, and nothing to put a temporary folder beside
+        target = target.resolve()
+    if overwrite:
+        _refuse_to_replace_other_folders(target)
     if isinstance(source, Checkpoint):
         model = source.model()
         pair = ModulePair(EncoderGraph(model), DecoderGraph(model, source.spec.likelihood), source.spec)
@@ -113,8 +119,11 @@ def export_bundle(
             )
     if data.spec.shape != pair.spec.data.shape:
         raise ShapeError(f"the data has items of shape {data.spec.shape}, but the model takes {pair.spec.data.shape}.")
-    encoder, decoder = _export_graphs(pair, data, opset)
+    for part, split in (("training", data.train), ("test", data.test)):
+        if len(split) == 0:
+            raise DataError(f"the data {data.name!r} has no {part} items; a bundle is measured on both parts.")
     with new_folder(target, overwrite=overwrite) as folder:
+        encoder, decoder = _export_graphs(pair, data, opset)
         graphs = {
             half: _write_graph(folder, f"{half}.onnx", content)
             for half, content in (("encoder", encoder), ("decoder", decoder))
@@ -187,9 +196,10 @@ def compare(pair: ModulePair, vae: VAE, x: NDArray[np.float32]) -> dict[str, flo
 
 
 def _export_graphs(pair: ModulePair, data: Dataset, opset: int) -> tuple[bytes, bytes]:
+    x = data.test.pixels(slice(2))
     encoder = to_onnx(
         pair.encoder,
-        torch.from_numpy(data.test.pixels(slice(2))),
+        torch.from_numpy(np.resize(x, (2, *x.shape[1:]))),  # two rows also where there is one item
         inputs=["x"],
         outputs=list(pair.spec.encoder_outputs),
         opset=opset,
@@ -242,26 +252,40 @@ def _prove(folder: Path) -> None:
 
 
 def _encode(pair: ModulePair, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    outputs = _apply(pair.encoder, x)
+    code = (len(x), pair.spec.latent)
+    outputs = _apply("encoder", pair.encoder, x, [code] * len(pair.spec.encoder_outputs))
     mean = outputs[0]
     return mean, outputs[1] if len(outputs) > 1 else np.full_like(mean, -np.inf)
 
 
 def _decode(pair: ModulePair, z: NDArray[np.float32]) -> NDArray[np.float32]:
-    return _apply(pair.decoder, z)[0]
+    return _apply("decoder", pair.decoder, z, [(len(z), *pair.spec.data.shape)])[0]
 
 
-def _apply(module: nn.Module, value: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Run a module in eval mode on the CPU, and give its outputs as a list of arrays."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        with torch.inference_mode():
-            result = module(torch.from_numpy(value))
-    finally:
-        for part, training in modes.items():
-            part.training = training
-    return [tensor.numpy() for tensor in (result if isinstance(result, tuple) else (result,))]
+def _apply(
+    half: str, module: nn.Module, value: NDArray[np.float32], shapes: list[tuple[int, ...]]
+) -> list[NDArray[np.float32]]:
+    """Run a module in eval mode on the CPU, and give its outputs, which must be float32 of these shapes."""
+    with evaluation_mode(module), torch.inference_mode():
+        result = module(torch.tensor(value))  # a copy: a module may write to its input, and arrays may be read-only
+    outputs = list(result) if isinstance(result, (tuple, list)) else [result]
+    found = [tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__ for output in outputs]
+    if found != shapes or any(output.dtype != torch.float32 for output in outputs):
+        raise ExportError(
+            f"the {half} gives {_named(found)}, but the model's spec asks for {_named(shapes)} in float32; "
+            "correct the spec or the module."
+        )
+    return [output.numpy() for output in outputs]
+
+
+def _named(outputs: Sequence[tuple[int, ...] | str]) -> str:
+    return f"{len(outputs)} output{'s' * (len(outputs) != 1)} {' and '.join(map(str, outputs))}"
+
+
+def _refuse_to_replace_other_folders(target: Path) -> None:
+    """Overwriting is for bundles: a slip of the path must not delete a folder of something else."""
+    if target.is_dir() and not (target / MANIFEST).is_file() and any(target.iterdir()):
+        raise OutputError(f"{target} is a folder, but no bundle, so it is not replaced; choose another path.")
 
 
 def _own_data(checkpoint: Checkpoint) -> Dataset:

@@ -1,7 +1,8 @@
 """Which execution provider a session gets: the one that was asked for, or an error.
 
-ONNX Runtime falls back to the CPU without an error when a provider's library cannot be loaded. Here only "auto" may fall
-back, and says so; anything else is compared with what the session really uses.
+ONNX Runtime falls back to the CPU without an error when a provider's library cannot be loaded, and again when a provider
+fails during a call. Here only "auto" may fall back, when the session is made, and says so; anything else is compared with
+what the session really uses.
 
 Needs: ONNX Runtime, when a session is made. Must not import: torch, onnx.
 """
@@ -10,9 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
-import importlib.util
 import io
+import threading
 import warnings
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,7 +27,14 @@ CUDA: Final = "CUDAExecutionProvider"
 WHEELS: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn")
 """Wheels that all install the package `onnxruntime`, so that two of them overwrite each other."""
 
+REMOVE: Final = "pip uninstall -y onnxruntime onnxruntime-gpu"
+
 INSTALL: Final = "`pip install 'vaekit[cpu]'`, or `pip install 'vaekit[cuda]'` for an NVIDIA GPU"
+
+_REDIRECTING: Final = threading.Lock()
+"""Two threads that redirect stdout at once can each restore the other's: it would be lost for good."""
+
+_NOT_INSTALLED: Final = f"ONNX Runtime is not installed; install it with {INSTALL}."
 
 
 @dataclass(frozen=True)
@@ -74,20 +81,28 @@ def import_onnxruntime() -> Any:
     """
     try:
         onnxruntime = importlib.import_module("onnxruntime")
-    except ImportError as error:
+    except Exception as error:  # a damaged wheel raises whatever its half-copied files run into
         found = installed_wheels()
         if found:
             raise MissingDependencyError(
-                f"ONNX Runtime ({', '.join(found)}) is installed but does not load: {error}; run `vaekit doctor`."
+                f"ONNX Runtime ({', '.join(found)}) is installed but does not load: {_one_line(error)}; run `vaekit doctor`."
             ) from error
-        raise MissingDependencyError(f"ONNX Runtime is not installed; install it with {INSTALL}.") from error
-    if not hasattr(onnxruntime, "InferenceSession"):  # what uninstalling one of two clashing wheels leaves behind
-        raise MissingDependencyError(f"the installed ONNX Runtime is broken; remove it and install {INSTALL}.")
+        raise MissingDependencyError(_NOT_INSTALLED) from error
+    if not hasattr(onnxruntime, "InferenceSession"):  # a bare folder, left when one of two clashing wheels was removed
+        found = installed_wheels()
+        if not found:
+            raise MissingDependencyError(_NOT_INSTALLED)
+        raise MissingDependencyError(
+            f"ONNX Runtime ({', '.join(found)}) is installed but broken: it has no InferenceSession. "
+            f"Remove it with `{REMOVE}`, then {INSTALL}."
+        )
     return onnxruntime
 
 
 def installed_wheels() -> list[str]:
     """Installed distributions that provide the package `onnxruntime`, with versions, e.g. ``["onnxruntime 1.32.0"]``."""
+    import importlib.metadata  # here, since it costs 15 ms and only messages need it
+
     found = []
     for wheel in WHEELS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -158,10 +173,13 @@ def _open(onnxruntime: Any, model: bytes, provider: str, options: Options, name:
     if provider != CPU:
         chosen.append(CPU)  # nodes without a kernel there, such as those that compute shapes
     try:
-        session = onnxruntime.InferenceSession(model, settings, providers=chosen)
+        # Else a provider that raises is replaced by the CPU, with a note on stdout (1.22 ignores the switch).
+        session = onnxruntime.InferenceSession(model, settings, providers=chosen, enable_fallback=0)
+        session.disable_fallback()  # also for calls: `run` would move the session to the CPU and go on
     except Exception as error:
         if provider == CPU:
             raise IntegrityError(f"ONNX Runtime cannot load {name}: {_one_line(error)}.") from error
+        _open(onnxruntime, model, CPU, options, name)  # raises IntegrityError where the graph is to blame
         raise ProviderError(_not_loaded(provider, str(error), said)) from error
     active = session.get_providers()
     if active[0] != provider:
@@ -171,18 +189,25 @@ def _open(onnxruntime: Any, model: bytes, provider: str, options: Options, name:
 
 def _preload(onnxruntime: Any) -> str:
     """Load CUDA's libraries from the nvidia-* wheels where those are installed; give back what it prints instead of raising."""
-    printed = io.StringIO()
-    if hasattr(onnxruntime, "preload_dlls"):
-        with contextlib.redirect_stdout(printed):
-            onnxruntime.preload_dlls()
-    return printed.getvalue()
+    if not hasattr(onnxruntime, "preload_dlls"):
+        return ""
+    with (
+        _REDIRECTING,
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+        warnings.catch_warnings(record=True) as warned,
+    ):
+        warnings.simplefilter("always")
+        onnxruntime.preload_dlls()
+    return " ".join([printed.getvalue(), *(str(warning.message) for warning in warned)])
 
 
 def _not_loaded(provider: str, reason: str, said: str) -> str:
     short = short_name(provider)
+    if said.strip():
+        reason += f"; {said}"
     fix = f"Install vaekit[{short}] and its libraries" if short == "cuda" else "Install its libraries"
     return (
-        f"provider={short!r} was asked for, but it did not load: {_one_line(reason + ' ' + said)}. "
+        f"provider={short!r} was asked for, but it did not load: {_one_line(reason)}. "
         f"{fix} (`vaekit doctor` lists what is missing), or pass provider='cpu'; provider='auto' accepts either."
     )
 

@@ -308,10 +308,10 @@ class VAE:
             ShapeError: The ends do not fit the model, or are not one item each.
             ConfigError: Fewer than two steps, or an unknown path.
         """
-        ends = [x[None] if np.ndim(x) == len(self.spec.data.shape) else x for x in (a, b)]
-        if any(len(end) != 1 for end in ends):
-            raise ShapeError(f"morph takes two single items, but got {len(ends[0])} and {len(ends[1])}.")
-        first, last = (self.encode(end).mean for end in ends)
+        item = self.spec.data.shape
+        first, last = (self.encode(x[None] if getattr(x, "ndim", 0) == len(item) else x).mean for x in (a, b))
+        if len(first) != 1 or len(last) != 1:
+            raise ShapeError(f"morph takes two single items, but got {len(first)} and {len(last)}.")
         return self.decode(interpolate(first, last, steps=steps, path=path))
 
     def score(self, x: Items, *, seed: int = 0, start: int = 0) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,8 +95,8 @@ class RunInfo:
             raise CheckpointError(
                 f"{run} holds no {RUN}, so it is no run; start one with `vaekit train --out {run}`."
             ) from None
-        except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
-            raise CheckpointError(f"{run / RUN} cannot be read: {error}.") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+            raise CheckpointError(f"{run / RUN} cannot be read: {_reason(error)}.") from error
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,13 @@ class Checkpoint:
         folder = folders[-1]
         try:
             value = json.loads((folder / STATE).read_text())
-            return cls(run, info, int(value["epoch"]), tuple(value["history"]), folder, dict(value["sha256"]))
+            epoch, history, digests = int(value["epoch"]), tuple(value["history"]), dict(value["sha256"])
+            if not 1 <= epoch == len(history):
+                raise ValueError(f"it is of epoch {epoch}, with {len(history)} epochs of history")
+            return cls(run, info, epoch, history, folder, digests)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
-                f"{folder / STATE} cannot be read: {error}; delete {folder} to use the one before."
+                f"{folder / STATE} cannot be read: {_reason(error)}; delete {folder} to use the one before."
             ) from error
 
     def weights(self) -> dict[str, Tensor]:
@@ -198,7 +202,9 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], path: Pa
 
 def checkpoint_folders(run: Path) -> list[Path]:
     """A run's checkpoints, oldest first."""
-    return sorted((run / CHECKPOINTS).glob("epoch-[0-9]*"))
+    found = (run / CHECKPOINTS).glob("epoch-*")
+    # By number: as text, epoch-10000 comes before epoch-9999.
+    return sorted((folder for folder in found if folder.name[6:].isdecimal()), key=lambda folder: int(folder.name[6:]))
 
 
 def begin_run(run: Path, info: RunInfo) -> None:
@@ -207,6 +213,10 @@ def begin_run(run: Path, info: RunInfo) -> None:
     Raises:
         OutputError: There is something at that path already, or it cannot be written.
     """
+    if os.path.lexists(run):
+        raise OutputError(
+            f"{run} exists already; choose another --out, or go on with it by `vaekit train --resume {run}`."
+        )
     with new_folder(run) as folder:
         write_file(folder / RUN, info.to_bytes())
 
@@ -250,6 +260,10 @@ def write_metrics(run: Path, history: list[Mapping[str, Any]]) -> None:
         OutputError: The disk is full or read-only.
     """
     write_file(run / METRICS, "".join(json.dumps(line) + "\n" for line in history).encode())
+
+
+def _reason(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _json(value: object) -> bytes:

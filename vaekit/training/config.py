@@ -72,10 +72,11 @@ class TrainConfig:
         ):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(choices)}.")
-        for name, least in (("latent", 1), ("epochs", 1), ("batch_size", 1), ("warmup", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name}={getattr(self, name)}: give {least} or more.")
-        if not self.hidden or any(width < 1 for width in self.hidden):
+        for name, least in (("latent", 1), ("epochs", 1), ("batch_size", 1), ("warmup", 0), ("seed", 0)):
+            if not _whole(getattr(self, name)) or getattr(self, name) < least:
+                raise ConfigError(f"{name}={getattr(self, name)}: give a whole number, {least} or more.")
+        object.__setattr__(self, "hidden", tuple(self.hidden))  # a list would not equal what run.json gives back
+        if not self.hidden or any(not _whole(width) or width < 1 for width in self.hidden):
             raise ConfigError(
                 f"hidden={self.hidden}: give the width of each hidden layer, 1 or more, e.g. 400 or 512,256."
             )
@@ -83,7 +84,7 @@ class TrainConfig:
             raise ConfigError(f"learning_rate={self.learning_rate}: give a positive number, e.g. 0.001.")
         if not (isfinite(self.beta) and self.beta >= 0):
             raise ConfigError(f"beta={self.beta}: give 0 or more; 1 is the ELBO.")
-        if not 0 <= self.seed <= MAX_SEED:
+        if self.seed > MAX_SEED:
             raise ConfigError(f"seed={self.seed}: give 0 to {MAX_SEED}.")
 
     def spec(self, data: DataSpec) -> ModelSpec:
@@ -110,3 +111,7 @@ class TrainConfig:
             return cls(**{**value, "hidden": tuple(value["hidden"])})
         except (KeyError, TypeError) as error:
             raise ConfigError(f"the configuration is incomplete or malformed: {error}.") from error
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

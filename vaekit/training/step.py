@@ -88,7 +88,7 @@ class Step:
                 tensor = state.get(f"{moment}/{name}")
                 if tensor is None or (moment != "step" and tensor.shape != parameter.shape):
                     raise CheckpointError(f"the optimiser's state has no {moment} that fits the weight {name!r}.")
-                self._adam.state[parameter][moment] = tensor.to(self._device)
+                self._adam.state[parameter][moment] = tensor.to(self._device, copy=True)  # Adam writes to it
 
     def _forward(self, items: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         if len(items) != self._config.batch_size:

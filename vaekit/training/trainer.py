@@ -8,6 +8,7 @@ Needs: torch, safetensors.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import platform
 import shutil
@@ -255,7 +256,8 @@ def _resume(run: Path, info: RunInfo, step: Step, data: Dataset) -> list[Mapping
     if begun.data_sha256 != data.sha256:
         raise CheckpointError(f"{run} was begun with other data (SHA-256 {begun.data_sha256}, now {data.sha256}).")
     for leftover in (*run.glob(f"{CHECKPOINTS}/.*"), *run.glob(f".{METRICS}.*")):
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        with contextlib.suppress(OSError):  # a folder that takes no writes says so when the metrics are written
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     if not checkpoint_folders(run):
         return []
     checkpoint = Checkpoint.latest(run)
@@ -278,7 +280,8 @@ def _prepare(device: torch.device) -> None:
     # Adam's moments decay into denormal numbers, which the processor computes with in microcode: half the speed.
     torch.set_flush_denormal(True)
     if device.type == "cpu":
-        torch.set_num_threads(count_cores().usable)
+        # Never more than torch was told, by OMP_NUM_THREADS or by the program around this.
+        torch.set_num_threads(min(torch.get_num_threads(), count_cores().usable))
 
 
 def _versions() -> dict[str, str]:

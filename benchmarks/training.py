@@ -1,0 +1,154 @@
+"""Training speed: `vaekit train` against the classic loop, at the same batch, network, steps and loss.
+
+Each contender trains in a process of its own, an epoch at a time, on command; the parent has them take turns, so that every
+round times the same epoch of all of them within the same minute. The compiled ones begin with an empty compiler cache:
+their first epoch holds the compile time, which is reported apart and as the epochs after which it has paid.
+
+An epoch's seconds are those of its steps: gather, forward, backward, optimiser, and in vaekit the progress reports; for
+no contender the measuring on test items.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.sidebyside import Spread, keep, ratios
+
+CONTENDERS = {
+    "classic": None,
+    "fp32": {"precision": "fp32", "compile": False},
+    "fp32, compiled": {"precision": "fp32", "compile": True},
+    "bf16": {"precision": "bf16", "compile": False},
+    "bf16, compiled": {"precision": "bf16", "compile": True},
+}
+GOALS = {"fp32": 1 / 3, "fp32, compiled": 1 / 3, "bf16": 1 / 4, "bf16, compiled": 1 / 4}
+
+
+def contend(name: str, epochs: int) -> None:
+    """Be one contender: for each line on standard input train an epoch, and print its numbers as a line of JSON."""
+    from vaekit.datasets import load_dataset
+
+    data = load_dataset("mnist")
+    options = CONTENDERS[name]
+    if options is None:
+        from benchmarks.classic import ClassicLoop
+
+        loop = ClassicLoop(data.train.items, data.train.labels, seed=0)  # type: ignore[arg-type]
+        for _ in range(epochs):
+            _wait()
+            began = time.perf_counter()
+            loss = loop.epoch()
+            seconds = time.perf_counter() - began
+            _tell(seconds=seconds, train=loss, test=loop.test(data.test.items))  # type: ignore[arg-type]
+        return
+
+    from vaekit.training import EpochMetrics, TrainConfig, train
+
+    def on_epoch(metrics: EpochMetrics) -> None:
+        _tell(seconds=metrics.seconds, train=metrics.train_negative_elbo, test=metrics.test_negative_elbo)
+        if metrics.epoch < epochs:
+            _wait()
+
+    with tempfile.TemporaryDirectory() as folder:
+        _wait()
+        train(data, TrainConfig(epochs=epochs, **options), Path(folder) / "run", on_epoch=on_epoch)
+
+
+def main() -> None:
+    """Let them take turns, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--contender", choices=list(CONTENDERS), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contender:
+        contend(options.contender, options.epochs)
+        return
+    numbers: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+    with tempfile.TemporaryDirectory() as cache:
+        processes = {name: _start(name, options.epochs, Path(cache) / name.replace(", ", "-")) for name in CONTENDERS}
+        for epoch in range(options.epochs):
+            order = list(CONTENDERS) if epoch % 2 == 0 else list(CONTENDERS)[::-1]
+            for name in order:
+                numbers[name].append(_turn(processes[name]))
+            line = "   ".join(
+                f"{name} {numbers[name][-1]['seconds']:.2f} s {numbers[name][-1]['train']:.2f}" for name in CONTENDERS
+            )
+            print(f"epoch {epoch + 1}: {line}", flush=True)
+        for process in processes.values():
+            process.wait()
+    _report(numbers)
+
+
+def _report(numbers: dict[str, list[dict[str, float]]]) -> None:
+    # The first epoch warms up, and for the compiled ones holds the compile time.
+    seconds = {name: [epoch["seconds"] for epoch in epochs[1:]] for name, epochs in numbers.items()}
+    result: dict[str, Any] = {}
+    print(
+        f"\n{'':16}  epoch, s: median (10 % to 90 %)   of classic: median (10 % to 90 %)   goal   test -ELBO   largest gap to classic"
+    )
+    for name, epochs in numbers.items():
+        ratio = ratios(seconds, name, "classic")
+        gaps = [abs(ours["train"] - theirs["train"]) for ours, theirs in zip(epochs, numbers["classic"], strict=True)]
+        goal = f"{GOALS[name]:.2f}" if name in GOALS else "-"
+        print(
+            f"{name:16}  {Spread.of(seconds[name]).text():32}  {ratio.text(digits=3):36}  {goal:5}  "
+            f"{epochs[-1]['test']:10.2f}   {max(gaps):.2f} nats"
+        )
+        result[name] = {
+            "epoch_seconds": vars(Spread.of(seconds[name])),
+            "over_classic": vars(ratio),
+            "first_epoch_seconds": epochs[0]["seconds"],
+            "train_negative_elbo": [epoch["train"] for epoch in epochs],
+            "test_negative_elbo": [epoch["test"] for epoch in epochs],
+        }
+    for name in ("fp32", "bf16"):
+        compiled = f"{name}, compiled"
+        eager_epoch, compiled_epoch = Spread.of(seconds[name]).median, Spread.of(seconds[compiled]).median
+        cost = numbers[compiled][0]["seconds"] - compiled_epoch
+        gain = eager_epoch - compiled_epoch
+        after = f"pays after {cost / gain:.0f} epochs" if gain > 0 else "never pays"
+        print(f"{name}: compiling costs {cost:.1f} s once with an empty cache, saves {gain:.2f} s an epoch, {after}")
+        result[compiled]["compile_seconds"] = cost
+    keep("training", {"contenders": result})
+
+
+def _start(name: str, epochs: int, cache: Path) -> subprocess.Popen[str]:
+    import os
+
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.training", "--contender", name, "--epochs", str(epochs)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(cache)},
+    )
+
+
+def _turn(process: subprocess.Popen[str]) -> dict[str, float]:
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    line = process.stdout.readline()
+    if not line:
+        raise SystemExit("a contender ended early; its error is above")
+    return dict(json.loads(line))
+
+
+def _wait() -> None:
+    if not sys.stdin.readline():
+        sys.exit(1)
+
+
+def _tell(**numbers: float) -> None:
+    print(json.dumps(numbers), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,626 @@
+"""A bundle is refused, by name of the file, when anything in it is not what its maker wrote.
+
+The first part damages files and leaves the hashes alone; the second writes hostile content with hashes that agree, so that
+only the content itself can be refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import vaekit
+import vaekit.bundle
+from vaekit.bundle import Bundle, Golden
+from vaekit.errors import (
+    BundleError,
+    BundleNotFoundError,
+    BundleVersionError,
+    ConfigError,
+    IntegrityError,
+    UnsafeGraphError,
+)
+from vaekit.manifest import Manifest
+
+FILES = ("manifest.json", "encoder.onnx", "decoder.onnx", "golden.npz", "README.md", "preview.png", "SHA256SUMS")
+STATED = tuple(name for name in FILES if name not in ("manifest.json", "SHA256SUMS"))
+POSITIONS = (0.0, 0.1, 0.37, 0.5, 0.77, 1.0)
+"""Where a byte is flipped, as a part of the file's length."""
+
+Rehash = Callable[..., None]
+ReplaceGraph = Callable[[Path, str, bytes], None]
+
+
+def load(folder: Path) -> vaekit.VAE:
+    return vaekit.load(folder, provider="cpu", threads=1)
+
+
+def test_the_fixture_holds_the_files_of_the_format(small_bundle: Path) -> None:
+    assert sorted(path.name for path in small_bundle.iterdir()) == sorted(FILES)
+
+
+# Damage.
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("name", FILES)
+def test_one_flipped_bit_in_any_file_is_refused(bundle_copy: Path, name: str, position: float) -> None:
+    path = bundle_copy / name
+    content = bytearray(path.read_bytes())
+    at = round(position * (len(content) - 1))
+    for bit in (0, 7):
+        content[at] ^= 1 << bit
+        path.write_bytes(content)
+        with pytest.raises(BundleError, match=name):
+            load(bundle_copy)
+        content[at] ^= 1 << bit
+    path.write_bytes(content)
+    load(bundle_copy)  # the control: undone, it loads
+
+
+def test_a_flipped_byte_anywhere_in_the_manifest_is_refused(bundle_copy: Path) -> None:
+    path = bundle_copy / "manifest.json"
+    content = path.read_bytes()
+    for at in range(0, len(content), 13):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(BundleError):
+            Bundle.open(bundle_copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_refused(bundle_copy: Path, name: str) -> None:
+    (bundle_copy / name).unlink()
+    message = "holds no manifest.json, so it is no bundle" if name == "manifest.json" else f"{name} is missing; copy"
+    with pytest.raises(BundleError, match=message):
+        load(bundle_copy)
+
+
+@pytest.mark.parametrize("name", STATED)
+@pytest.mark.parametrize("change", [b"\0", None], ids=["longer", "shorter"])
+def test_a_file_of_another_size_is_refused(bundle_copy: Path, name: str, change: bytes | None) -> None:
+    path = bundle_copy / name
+    content = path.read_bytes()
+    found = content + change if change else content[:-1]
+    path.write_bytes(found)
+    message = rf"{name} holds {len(found):,} bytes, but should hold {len(content):,}; copy the bundle again"
+    with pytest.raises(IntegrityError, match=message):
+        load(bundle_copy)
+
+
+def test_a_huge_file_is_refused_before_it_is_read(bundle_copy: Path) -> None:
+    os.truncate(bundle_copy / "encoder.onnx", 1 << 40)  # sparse: one tebibyte that takes no room on the disk
+    with pytest.raises(IntegrityError, match=r"encoder\.onnx holds 1,099,511,627,776 bytes, but should hold"):
+        load(bundle_copy)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "SHA256SUMS"])
+def test_a_manifest_or_checksums_above_a_mebibyte_are_refused(bundle_copy: Path, name: str) -> None:
+    with (bundle_copy / name).open("ab") as file:
+        file.write(b" " * (1 << 20))
+    with pytest.raises(IntegrityError, match=rf"{name} holds .* bytes, but should hold at most 1,048,576"):
+        load(bundle_copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_symbolic_link_in_place_of_a_file_is_refused(bundle_copy: Path, name: str) -> None:
+    moved = bundle_copy.parent / name
+    (bundle_copy / name).rename(moved)
+    (bundle_copy / name).symlink_to(moved)
+    with pytest.raises(IntegrityError, match=f"{name} cannot be read as a plain file"):
+        load(bundle_copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_pipe_in_place_of_a_file_is_refused_without_waiting(bundle_copy: Path, name: str) -> None:
+    (bundle_copy / name).unlink()
+    os.mkfifo(bundle_copy / name)
+    with pytest.raises(IntegrityError, match=f"{name} is no plain file"):
+        load(bundle_copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_folder_in_place_of_a_file_is_refused(bundle_copy: Path, name: str) -> None:
+    (bundle_copy / name).unlink()
+    (bundle_copy / name).mkdir()
+    with pytest.raises(IntegrityError, match=f"{name} is no plain file"):
+        load(bundle_copy)
+
+
+def test_a_socket_in_place_of_a_file_is_refused(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bundle_copy / "golden.npz").unlink()
+    monkeypatch.chdir(bundle_copy)  # a socket's path may have 108 bytes at most
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("golden.npz")
+        with pytest.raises(IntegrityError, match=r"golden\.npz cannot be read as a plain file"):
+            load(bundle_copy)
+
+
+def test_a_disk_that_fails_while_a_file_is_read_is_named(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any, **__: Any) -> Any:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("vaekit.bundle.os.fdopen", failing)
+    with pytest.raises(IntegrityError, match=r"manifest\.json cannot be read as a plain file: Input/output error"):
+        Bundle.open(bundle_copy)
+
+
+def test_no_file_stays_open_after_a_refusal(bundle_copy: Path) -> None:
+    def open_files() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("this system does not list a process's open files")
+    (bundle_copy / "README.md").unlink()
+    (bundle_copy / "README.md").mkdir()
+    before = open_files()
+    for _ in range(5):
+        with pytest.raises(IntegrityError, match="no plain file"):
+            Bundle.open(bundle_copy)
+    assert open_files() == before
+
+
+def test_a_changed_file_is_found_after_the_bundle_was_opened(bundle_copy: Path) -> None:
+    bundle = Bundle.open(bundle_copy)
+    for name, read in (("golden.npz", bundle.golden), ("decoder.onnx", lambda: bundle.graph("decoder"))):
+        content = bytearray((bundle_copy / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (bundle_copy / name).write_bytes(content)
+        with pytest.raises(IntegrityError, match=f"{name} was changed: its SHA-256 is not the manifest's"):
+            read()
+
+
+def test_a_graph_is_handed_out_as_the_bytes_that_were_hashed(bundle_copy: Path) -> None:
+    truth = (bundle_copy / "decoder.onnx").read_bytes()
+    bundle = Bundle.open(bundle_copy, keep=[("decoder", "fp32")])
+    (bundle_copy / "decoder.onnx").write_bytes(b"another graph")
+    assert bundle.graph("decoder") == truth
+    with pytest.raises(IntegrityError, match=r"decoder\.onnx holds 13 bytes"):
+        bundle.graph("decoder")  # kept once; after that it is read and checked again
+
+
+# The list of checksums.
+
+
+def test_sha256sum_agrees_with_the_bundle(small_bundle: Path) -> None:
+    if shutil.which("sha256sum") is None:
+        pytest.skip("sha256sum is not installed")
+    result = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"],
+        cwd=small_bundle,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    expected = sorted(f"{name}: OK" for name in FILES if name != "SHA256SUMS")
+    assert result.stdout.splitlines() == expected
+
+
+def test_checksums_are_those_of_hashlib_ordered_by_name(small_bundle: Path) -> None:
+    lines = [
+        f"{hashlib.sha256((small_bundle / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in sorted(FILES)
+        if name != "SHA256SUMS"
+    ]
+    assert (small_bundle / "SHA256SUMS").read_text() == "".join(lines)
+
+
+def test_a_manifest_changed_alone_is_refused(bundle_copy: Path) -> None:
+    path = bundle_copy / "manifest.json"
+    path.write_text(path.read_text().replace('"cpu": 1e-05', '"cpu": 1e+05'))
+    with pytest.raises(IntegrityError, match=r"SHA256SUMS and manifest\.json do not agree"):
+        load(bundle_copy)
+
+
+@pytest.mark.parametrize("change", [lambda t: t + b"\n", lambda t: t.replace(b"  ", b" *"), lambda _: b""])
+def test_checksums_written_another_way_are_refused(bundle_copy: Path, change: Callable[[bytes], bytes]) -> None:
+    path = bundle_copy / "SHA256SUMS"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(IntegrityError, match="do not agree, so one of them was changed"):
+        load(bundle_copy)
+
+
+# Where a bundle is.
+
+
+@pytest.mark.parametrize("name", ["nothing", "x" * 5000, "manifest.json/below"])
+def test_a_path_without_a_folder_names_the_command_that_makes_one(bundle_copy: Path, name: str) -> None:
+    with pytest.raises(
+        BundleNotFoundError, match=r"there is no bundle at .*; export one with `vaekit export RUN --out"
+    ):
+        load(bundle_copy / name)
+
+
+def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFoundError, match=r"holds no manifest\.json, so it is no bundle; is it a run"):
+        load(tmp_path)
+
+
+def test_a_bundle_may_stand_behind_a_link_and_be_named_as_text(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(small_bundle)
+    monkeypatch.chdir(tmp_path)
+    assert Bundle.open("link").manifest == Bundle.open(small_bundle).manifest
+
+
+def test_without_a_path_the_built_in_model_of_the_package_is_opened(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "exports"
+    package.mkdir()
+    origin = package / "__init__.py"
+    found = type("Spec", (), {"origin": str(origin)})
+    monkeypatch.setattr("vaekit.bundle.importlib.util.find_spec", {"vaekit.exports": found}.get)
+    with pytest.raises(BundleNotFoundError, match=rf"there is no bundle at {package}/mnist"):
+        Bundle.open()
+    shutil.copytree(small_bundle, package / "mnist")
+    assert Bundle.open().path == package / "mnist"
+
+
+def test_a_built_in_model_that_is_not_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaekit.bundle.importlib.util.find_spec", lambda _: None)
+    with pytest.raises(BundleNotFoundError, match="the built-in model is not installed; name a bundle, or install"):
+        vaekit.load()
+
+
+def test_a_bundle_shows_its_path_and_name(small_bundle: Path) -> None:
+    assert repr(Bundle.open(small_bundle)) == f"Bundle({str(small_bundle)!r}, name='small')"
+
+
+# Hostile manifests, with checksums that agree.
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest's JSON in any way, and make the checksums fit."""
+    path = folder / "manifest.json"
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+    for file in (*value["precisions"]["fp32"].values(), value["golden"], *value["extra_files"]):
+        if "file" in file:
+            digests[file["file"]] = file["sha256"]
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(digests.items())]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+
+
+def test_a_manifest_rewritten_with_its_checksums_loads(bundle_copy: Path) -> None:
+    rewrite(bundle_copy, lambda value: value.update(name="renamed"))  # the control of the tests below
+    assert load(bundle_copy).manifest.name == "renamed"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda v: v.update(version=2), BundleVersionError, "format version 2, but this vaekit reads version 1"),
+        (lambda v: v.update(format="other"), BundleVersionError, "this is no vaekit bundle"),
+        (lambda v: v.update(noise="mt19937"), BundleVersionError, "the bundle's noise is 'mt19937'"),
+        (lambda v: v["golden"].update(file="../golden.npz"), IntegrityError, r"'\.\./golden\.npz', which is no plain"),
+        (lambda v: v["golden"].update(file="/etc/hostname"), IntegrityError, "'/etc/hostname', which is no plain name"),
+        (lambda v: v["golden"].update(file="a/b.npz"), IntegrityError, "'a/b.npz', which is no plain name"),
+        (lambda v: v["extra_files"].append(v["golden"]), IntegrityError, "names one file twice"),
+        (lambda v: v["golden"].update(bytes=1 << 31), IntegrityError, "the limit is 2147483647"),
+        (
+            lambda v: v["extra_files"].append({"file": "gone.bin", "bytes": 0, "sha256": "0" * 64}),
+            IntegrityError,
+            r"gone\.bin is missing",
+        ),
+        (
+            lambda v: v["precisions"]["fp32"]["decoder"].update(opset=17),
+            BundleError,
+            r"decoder\.onnx is not the graph that the manifest describes",
+        ),
+        (
+            lambda v: v["precisions"]["fp32"]["encoder"].update(ir_version=9),
+            BundleError,
+            r"encoder\.onnx is not the graph that the manifest describes",
+        ),
+    ],
+)
+def test_a_hostile_manifest_is_refused(
+    bundle_copy: Path, change: Callable[[dict[str, Any]], None], error: type[BundleError], message: str
+) -> None:
+    rewrite(bundle_copy, change)
+    with pytest.raises(error, match=message):
+        load(bundle_copy)
+
+
+def test_a_file_beside_the_bundle_is_never_read(bundle_copy: Path) -> None:
+    secret = bundle_copy.parent / "golden.npz"
+    (bundle_copy / "golden.npz").rename(secret)
+    rewrite(bundle_copy, lambda value: value["golden"].update(file="../golden.npz"))
+    with pytest.raises(IntegrityError, match="no plain name inside the bundle"):
+        Bundle.open(bundle_copy)
+
+
+def test_a_precision_that_is_not_in_the_bundle_is_refused(small_bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"precision='int8' is not in the bundle 'small', which has fp32\."):
+        vaekit.load(small_bundle, precision="int8")
+    with pytest.raises(ConfigError, match="half='both' is unknown"):
+        Bundle.open(small_bundle).graph("both")
+
+
+# Hostile graphs, with a manifest and checksums that agree.
+
+
+def with_external_data(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "golden.npz"
+
+
+def with_random_node(model: onnx.ModelProto) -> None:
+    output = model.graph.output[0].name
+    for node in model.graph.node:
+        node.output[:] = ["plain" if name == output else name for name in node.output]
+    model.graph.node.append(helper.make_node("RandomNormalLike", ["plain"], ["noise"], name="eps"))
+    model.graph.node.append(helper.make_node("Add", ["plain", "noise"], [output]))
+
+
+def with_random_node_in_a_branch(model: onnx.ModelProto) -> None:
+    shape = [1]
+    output = helper.make_tensor_value_info("r", TensorProto.FLOAT, shape)
+    branch = helper.make_graph([helper.make_node("RandomNormal", [], ["r"], shape=shape)], "b", [], [output])
+    condition = helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True)))
+    model.graph.node.extend(
+        [condition, helper.make_node("If", ["yes"], ["unused"], then_branch=branch, else_branch=branch)]
+    )
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (with_external_data, "keeps its data in another file"),
+        (with_random_node, r"'eps' \('RandomNormalLike'\) draws random numbers"),
+        (with_random_node_in_a_branch, "draws random numbers"),
+    ],
+)
+def test_a_graph_that_is_no_pure_function_is_refused_although_every_hash_agrees(
+    bundle_copy: Path, replace_graph: ReplaceGraph, half: str, damage: Callable[[onnx.ModelProto], None], message: str
+) -> None:
+    model = onnx.load(bundle_copy / f"{half}.onnx")
+    damage(model)
+    replace_graph(bundle_copy, half, model.SerializeToString())
+    Bundle.open(bundle_copy)  # the control: every hash agrees
+    with pytest.raises(UnsafeGraphError, match=rf"{half}\.onnx may not be in a bundle: .*{message}"):
+        load(bundle_copy)
+
+
+def test_bytes_that_are_no_graph_are_refused_although_every_hash_agrees(
+    bundle_copy: Path, replace_graph: ReplaceGraph
+) -> None:
+    replace_graph(bundle_copy, "decoder", b"\x08\x08 this is no ONNX model")
+    with pytest.raises(IntegrityError, match=r"decoder\.onnx is not a well-formed ONNX model"):
+        load(bundle_copy)
+
+
+def test_a_graph_with_other_ports_than_stated_is_refused(bundle_copy: Path, rehash: Rehash) -> None:
+    model = onnx.load(bundle_copy / "decoder.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[0].ClearField("dim_param")  # a batch without a name
+    (bundle_copy / "decoder.onnx").write_bytes(model.SerializeToString())
+    rehash(bundle_copy)
+    with pytest.raises(BundleError, match=r"decoder\.onnx is not the graph that the manifest describes"):
+        load(bundle_copy)
+
+
+def test_a_graph_without_standard_operators_is_refused(bundle_copy: Path, rehash: Rehash) -> None:
+    model = onnx.load(bundle_copy / "decoder.onnx")
+    model.opset_import[0].domain = "com.microsoft"
+    (bundle_copy / "decoder.onnx").write_bytes(model.SerializeToString())
+    rehash(bundle_copy)
+    with pytest.raises(BundleError, match=r"decoder\.onnx imports no standard ONNX operators"):
+        load(bundle_copy)
+
+
+def test_a_graph_that_onnx_runtime_cannot_run_is_refused(bundle_copy: Path, rehash: Rehash) -> None:
+    model = onnx.load(bundle_copy / "decoder.onnx")
+    model.graph.node[0].op_type = "NoSuchOperator"
+    (bundle_copy / "decoder.onnx").write_bytes(model.SerializeToString())
+    rehash(bundle_copy)
+    with pytest.raises(IntegrityError, match=r"ONNX Runtime cannot load decoder\.onnx: .*NoSuchOperator"):
+        load(bundle_copy)
+
+
+# Golden vectors.
+
+
+def arrays(n: int = 3, d: int = 5) -> dict[str, np.ndarray]:
+    shapes = dict.fromkeys(("mean", "log_var", "eps", "z"), (n, d)) | dict.fromkeys(("x", "x_hat"), (n, 1, 28, 28))
+    rng = np.random.default_rng(0)
+    return {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
+
+
+def npz(**content: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **content)
+    return buffer.getvalue()
+
+
+def test_golden_vectors_come_back_as_numpy_writes_them() -> None:
+    written = arrays()
+    labels = np.arange(3)
+    for content in (npz(**written, labels=labels), Golden(**written, labels=labels).to_bytes()):
+        golden = Golden.from_bytes(content)
+        for name, array in {**written, "labels": labels}.items():
+            np.testing.assert_array_equal(getattr(golden, name), array, strict=True)
+    assert Golden.from_bytes(npz(**written)).labels is None
+
+
+def test_the_same_golden_vectors_give_the_same_bytes() -> None:
+    first = Golden(**arrays()).to_bytes()
+    with zipfile.ZipFile(io.BytesIO(first)) as archive:
+        # A clock inside would change the bytes from one export to the next.
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert Golden(**arrays()).to_bytes() == first
+
+
+def member(name: str, content: bytes, **more: Any) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", **more) as archive:
+        archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def stated_array(shape: str) -> bytes:
+    """An .npy file whose header states a shape that the file does not hold."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+def with_password() -> bytes:
+    content = bytearray(member("x.npy", b"1234567890123456"))
+    for mark, flag in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the general purpose flags: bit 0 says "encrypted"
+        content[content.index(mark) + flag] |= 1
+    return bytes(content)
+
+
+def with_unknown_compression() -> bytes:
+    content = bytearray(member("x.npy", b"1234567890123456"))
+    for mark, method in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(mark) + method] = 77
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read"),
+        (b"no archive", "cannot be read: File is not a zip file"),
+        (npz(**arrays())[:-30], "cannot be read"),
+        (npz(**{**arrays(), "x": np.array([print, None])}), "cannot be read: .*allow_pickle"),
+        (
+            npz(**{**arrays(), "more": np.zeros(1, np.float32)}),
+            "holds .*more float32.*not x, mean, log_var, eps, z, x_hat",
+        ),
+        (npz(**{k: v for k, v in arrays().items() if k != "eps"}), "not x, mean, log_var, eps, z, x_hat in float32"),
+        (npz(**{**arrays(), "z": arrays()["z"].astype(np.float64)}), "z float64, not x, mean, log_var, eps, z, x_hat"),
+        (npz(**{**arrays(), "z": arrays()["z"].astype(">f4")}), "not x, mean, log_var, eps, z, x_hat in float32"),
+        (npz(**arrays(), labels=np.zeros(3)), "holds labels of dtype float64, not int64"),
+        (npz(**arrays(), labels=np.array(["a", "b", "c"])), "holds labels of dtype <U1, not int64"),
+        (npz(**arrays(), labels=np.array([print])), "cannot be read: .*allow_pickle"),
+        (member("x", b"no array"), "cannot be read"),
+        (member("x.npy", stated_array("(1000000000000000,)")), "cannot be read"),
+        (member("x.npy", stated_array("(10, 10)")), "cannot be read"),
+        (member("x.npy", stated_array("(-4, -4)")), "cannot be read"),
+        (member("x.npy", stated_array("'x'")), "cannot be read"),
+        (member("x.npy", stated_array("(" + "9" * 30 + ",)")), "cannot be read"),
+        (with_password(), "cannot be read: .*encrypted"),
+        (with_unknown_compression(), "cannot be read: .*not supported"),
+    ],
+)
+def test_golden_vectors_that_are_none_are_refused(content: bytes, message: str) -> None:
+    with pytest.raises(IntegrityError, match=rf"golden\.npz .*{message}"):
+        Golden.from_bytes(content)
+
+
+def test_damaged_golden_vectors_raise_nothing_but_integrity_errors() -> None:
+    rng = random.Random(0)
+    content = Golden(**arrays(1, 2), labels=np.arange(1)).to_bytes()
+    plain = io.BytesIO()
+    np.savez(plain, **arrays(1, 2))
+    refused = 0
+    for original in (content, plain.getvalue()):
+        for _ in range(400):
+            damaged = bytearray(original)
+            for _ in range(rng.choice((1, 1, 2, 8))):
+                damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # NumPy warns of headers that Python 2 wrote
+                try:
+                    Golden.from_bytes(bytes(damaged))
+                except IntegrityError:
+                    refused += 1
+    assert refused > 400  # a ZIP member has a CRC, so most damage is seen; the rest hit what nobody reads
+
+
+def test_a_small_archive_that_unpacks_into_a_large_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = npz(**arrays(), labels=np.zeros(200_000, np.int64))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        unpacked = sum(len(archive.read(name)) for name in archive.namelist())
+    assert len(content) < 100_000 < unpacked
+    monkeypatch.setattr(vaekit.bundle, "GOLDEN_LIMIT", unpacked)
+    Golden.from_bytes(content)
+    monkeypatch.setattr(vaekit.bundle, "GOLDEN_LIMIT", unpacked - 1)
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(
+        IntegrityError, match=rf"golden\.npz unpacks to {unpacked:,} bytes; the limit is {unpacked - 1:,}"
+    ):
+        Golden.from_bytes(content)
+
+
+def test_the_largest_golden_archive_is_that_of_the_specification() -> None:
+    assert vaekit.bundle.GOLDEN_LIMIT == 256 * 1024**2
+
+
+def golden_of(folder: Path, rehash: Rehash, content: bytes, *, items: int) -> Bundle:
+    (folder / "golden.npz").write_bytes(content)
+    rehash(folder, lambda manifest: replace(manifest, golden_items=items))
+    return Bundle.open(folder)
+
+
+def test_golden_vectors_of_the_stated_shapes_are_read(bundle_copy: Path, rehash: Rehash) -> None:
+    bundle = golden_of(bundle_copy, rehash, npz(**arrays(), labels=np.arange(3)), items=3)
+    np.testing.assert_array_equal(bundle.golden().x, arrays()["x"])
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "found"),
+    [
+        ("x", np.zeros((3, 784), np.float32), r"x has shape \(3, 784\), not \(3, 1, 28, 28\)"),
+        ("x_hat", np.zeros((4, 1, 28, 28), np.float32), r"x_hat has shape \(4, 1, 28, 28\), not \(3, 1, 28, 28\)"),
+        ("mean", np.zeros((3, 6), np.float32), r"mean has shape \(3, 6\), not \(3, 5\)"),
+        ("log_var", np.zeros((3,), np.float32), r"log_var has shape \(3,\), not \(3, 5\)"),
+        ("eps", np.zeros((2, 5), np.float32), r"eps has shape \(2, 5\), not \(3, 5\)"),
+        ("z", np.zeros((5, 3), np.float32), r"z has shape \(5, 3\), not \(3, 5\)"),
+        ("labels", np.zeros((4,), np.int64), r"labels has shape \(4,\), not \(3,\)"),
+    ],
+)
+def test_golden_vectors_of_other_shapes_are_refused(
+    bundle_copy: Path, rehash: Rehash, name: str, array: np.ndarray, found: str
+) -> None:
+    bundle = golden_of(bundle_copy, rehash, npz(**{**arrays(), name: array}), items=3)
+    with pytest.raises(IntegrityError, match=rf"golden\.npz: {found}"):
+        bundle.golden()
+
+
+def test_golden_vectors_of_another_number_than_stated_are_refused(bundle_copy: Path, rehash: Rehash) -> None:
+    bundle = golden_of(bundle_copy, rehash, npz(**arrays()), items=4)
+    with pytest.raises(IntegrityError, match=r"golden\.npz: x has shape \(3, 1, 28, 28\), not \(4, 1, 28, 28\)"):
+        bundle.golden()
+
+
+def test_opening_a_bundle_unpacks_no_golden_vectors(small_bundle: Path) -> None:
+    code = (
+        f"import sys, vaekit.bundle as b; b.Bundle.open({str(small_bundle)!r}){{}}; sys.exit('zipfile' in sys.modules)"
+    )
+    for more, loaded in (("", 0), (".golden()", 1)):  # the second is the control
+        run = subprocess.run([sys.executable, "-c", code.format(more)], check=False)
+        assert run.returncode == loaded
+
+
+def test_the_manifest_on_disk_is_what_was_read(small_bundle: Path) -> None:
+    manifest = Bundle.open(small_bundle).manifest
+    assert isinstance(manifest, Manifest)
+    assert manifest.to_bytes() == (small_bundle / "manifest.json").read_bytes()

@@ -1,0 +1,333 @@
+"""Runs that were stopped go on to the numbers of runs that never were: bit for bit."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vaekit.datasets import Dataset, load_dataset
+from vaekit.errors import CheckpointError
+from vaekit.training import Checkpoint, EpochMetrics, TrainConfig, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+# 320 items in batches of 48: the last of seven steps is a smaller batch.
+CONFIG = TrainConfig(
+    hidden=(16,),
+    latent=3,
+    epochs=5,
+    batch_size=48,
+    schedule="cosine",
+    warmup=9,
+    seed=5,
+    device="cpu",
+    compile=False,
+)
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "200"}
+
+
+@pytest.fixture(autouse=True)
+def flush_denormal_is_put_back() -> Iterator[None]:
+    yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return train(small_dataset, CONFIG, tmp_path_factory.mktemp("uninterrupted") / "run").run
+
+
+class Stop(Exception):  # noqa: N818
+    """What ends a run early in these tests."""
+
+
+def begin(data: Dataset, config: TrainConfig, run: Path, *, epochs: int) -> None:
+    """Train, and stop once an epoch's checkpoint is written."""
+
+    def stop(metrics: EpochMetrics) -> None:
+        if metrics.epoch == epochs:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(data, config, run, on_epoch=stop)
+
+
+def comparable(run: Path) -> dict[str, Any]:
+    """All of a run that must not depend on how often it was stopped: everything but the seconds."""
+
+    def timeless(line: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in line.items() if name != "seconds"}
+
+    found: dict[str, Any] = {}
+    for path in sorted(path for path in run.rglob("*") if path.is_file()):
+        name = str(path.relative_to(run))
+        if path.name == "metrics.jsonl":
+            found[name] = [timeless(json.loads(line)) for line in path.read_text().splitlines()]
+        elif path.name == "state.json":
+            state = json.loads(path.read_text())
+            found[name] = {**state, "history": [timeless(line) for line in state["history"]]}
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(
+    small_dataset: Dataset, uninterrupted: Path, tmp_path: Path, epochs: int
+) -> None:
+    run = tmp_path / "run"
+    begin(small_dataset, CONFIG, run, epochs=epochs)
+    assert Checkpoint.latest(run).epoch == epochs
+    seen: list[EpochMetrics] = []
+    torch.manual_seed(99)  # none of torch's own random numbers may matter
+    assert train(small_dataset, CONFIG, run, resume=True, on_epoch=seen.append).epoch == 5
+    assert [metrics.epoch for metrics in seen] == list(range(epochs + 1, 6))
+    assert comparable(run) == comparable(uninterrupted)
+    assert len(comparable(run)["metrics.jsonl"]) == 5
+
+
+@pytest.mark.parametrize("options", [{"kind": "ae"}, {"likelihood": "gaussian", "beta": 0.5}, {"precision": "bf16"}])
+def test_every_kind_of_run_resumes_bit_for_bit(small_dataset: Dataset, tmp_path: Path, options: dict[str, Any]) -> None:
+    config = replace(CONFIG, epochs=3, **options)
+    train(small_dataset, config, tmp_path / "whole")
+    begin(small_dataset, config, tmp_path / "run", epochs=1)
+    train(small_dataset, config, tmp_path / "run", resume=True)
+    assert comparable(tmp_path / "run") == comparable(tmp_path / "whole")
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_from_the_beginning(
+    small_dataset: Dataset, uninterrupted: Path, tmp_path: Path
+) -> None:
+    def stop(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small_dataset, CONFIG, tmp_path / "run", on_progress=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+    train(small_dataset, CONFIG, tmp_path / "run", resume=True)
+    assert comparable(tmp_path / "run") == comparable(uninterrupted)
+
+
+def test_a_damaged_newest_checkpoint_can_be_deleted_to_go_on_from_the_one_before(
+    small_dataset: Dataset, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    newest = run / "checkpoints" / "epoch-0005"
+    (newest / "optimizer.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="was changed; delete"):
+        train(small_dataset, CONFIG, run, resume=True)
+    shutil.rmtree(newest)
+    train(small_dataset, CONFIG, run, resume=True)
+    assert comparable(run) == comparable(uninterrupted)
+
+
+def test_a_finished_run_is_resumed_without_a_step(small_dataset: Dataset, uninterrupted: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    seen: list[Any] = []
+    found = train(small_dataset, CONFIG, run, resume=True, on_epoch=seen.append, on_progress=seen.append)
+    assert (found.epoch, seen) == (5, [])
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"epochs": 6}, "epochs"),
+        ({"seed": 6}, "seed"),
+        ({"hidden": (16, 16)}, "hidden"),
+        ({"learning_rate": 2e-3, "beta": 2.0}, "beta, learning_rate"),
+        ({"kind": "ae"}, "kind"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_options(
+    small_dataset: Dataset, uninterrupted: Path, options: dict[str, Any], named: str
+) -> None:
+    before = comparable(uninterrupted)
+    expected = f"{uninterrupted} was begun with other options ({named}); resume it with its own."
+    with pytest.raises(CheckpointError, match=re.escape(expected)):
+        train(small_dataset, replace(CONFIG, **options), uninterrupted, resume=True)
+    assert comparable(uninterrupted) == before
+
+
+def test_a_run_is_not_resumed_with_other_data(small_dataset: Dataset, uninterrupted: Path) -> None:
+    expected = f"{uninterrupted} was begun with other data (SHA-256 {small_dataset.sha256}, now {'0' * 64})."
+    with pytest.raises(CheckpointError, match=re.escape(expected)):
+        train(replace(small_dataset, sha256="0" * 64), CONFIG, uninterrupted, resume=True)
+
+
+def test_a_run_is_not_resumed_with_items_of_another_shape(small_dataset: Dataset, uninterrupted: Path) -> None:
+    train_split, test_split = (
+        replace(split, items=split.items.reshape(-1, 784)) for split in (small_dataset.train, small_dataset.test)
+    )
+    with pytest.raises(CheckpointError, match=re.escape("was begun with other options (model)")):
+        train(replace(small_dataset, train=train_split, test=test_split), CONFIG, uninterrupted, resume=True)
+
+
+def test_there_is_nothing_to_resume_where_no_run_is(small_dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"none holds no run\.json, so it is no run; start one with `vaekit train"
+    ):
+        train(small_dataset, CONFIG, tmp_path / "none", resume=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_a_killed_run_are_cleared(small_dataset: Dataset, uninterrupted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    begin(small_dataset, CONFIG, run, epochs=2)
+    half = run / "checkpoints" / ".epoch-0003.0badcafe.tmp"
+    half.mkdir()
+    (half / "weights.safetensors").write_bytes(b"half")
+    (run / ".metrics.jsonl.0badcafe.tmp").write_bytes(b"half")
+    train(small_dataset, CONFIG, run, resume=True)
+    assert comparable(run) == comparable(uninterrupted)  # which also compares the list of files
+    assert not half.exists()
+
+
+KILLED = """
+import pathlib, sys, time
+import vaekit.training.checkpoint as checkpoint
+from vaekit.datasets import load_dataset
+from vaekit.training import TrainConfig, train
+
+where, data, run, config = sys.argv[1:]
+def stay():
+    print("here", flush=True)
+    time.sleep(600)
+def progress(at):
+    if where == "step" and at.epoch == 3 and 0 < at.step < at.steps:
+        stay()
+write = pathlib.Path.write_bytes
+def write_bytes(path, content):
+    if where == "file" and path.name == "optimizer.safetensors" and "epoch-0003" in str(path):
+        write(path, content[:1000])
+        stay()
+    return write(path, content)
+pathlib.Path.write_bytes = write_bytes
+import json
+train(load_dataset(data), TrainConfig.from_json(json.loads(config)), run, on_progress=progress)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.parametrize("where", ["step", "file"])
+def test_a_run_killed_in_mid_epoch_or_mid_write_resumes_bit_for_bit(
+    small_data_folder: Path, tmp_path: Path, where: str
+) -> None:
+    run, config = tmp_path / "run", replace(CONFIG, batch_size=4, epochs=4)  # 80 steps an epoch
+    command = [sys.executable, "-c", KILLED, where, str(small_data_folder), str(run), json.dumps(config.to_json())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"here\n"
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(timeout=30) == -signal.SIGKILL
+    assert Checkpoint.latest(run).epoch == 2
+    leftovers = [path.name for path in (run / "checkpoints").glob(".*")]
+    assert len(leftovers) == (1 if where == "file" else 0)
+    data = load_dataset(small_data_folder)
+    train(data, config, run, resume=True)
+    train(data, config, tmp_path / "whole")
+    assert comparable(run) == comparable(tmp_path / "whole")
+
+
+def cli(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "vaekit", *map(str, arguments)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT that one process can send to another")
+def test_ctrl_c_stops_cleanly_and_the_command_it_names_goes_on_bit_for_bit(
+    small_data_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "my run"
+    options = [
+        "--hidden",
+        "256",
+        "--batch-size",
+        "1",
+        "--epochs",
+        "4",
+        "--no-compile",
+        "--device",
+        "cpu",
+        "--seed",
+        "5",
+    ]
+    command = cli("train", small_data_folder, "--out", run, *options)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (run / "checkpoints" / "epoch-0001").exists():
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == f"stopped; go on with `vaekit train --resume '{run}'`\n"
+    stopped = Checkpoint.latest(run)
+    assert stopped.epoch < 4
+    assert stopped.model() is not None
+    assert list(run.rglob(".*")) == []
+    resumed = subprocess.run(
+        cli("train", "--resume", run), capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=120
+    )
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert f"wrote {run}, epoch 4" in resumed.stdout
+    train(load_dataset(small_data_folder), stopped.info.config, tmp_path / "whole")
+    assert comparable(run) == comparable(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--epochs", "3"], "--epochs"),
+        (["--epochs", "5"], "--epochs"),  # also when it says what the run has anyway
+        (["--seed", "1", "--kind", "ae"], "--kind, --seed"),
+        (["--out", "elsewhere"], "--out"),
+        (["mnist"], "data"),
+    ],
+)
+def test_resuming_takes_no_other_option(
+    uninterrupted: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    named: str,
+) -> None:
+    from vaekit.cli import main
+
+    monkeypatch.setattr("warnings.showwarning", lambda *_, **__: None)  # main puts its own there
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--resume", str(uninterrupted), *options])
+    assert end.value.code == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"error: --resume goes on with the run's own options, so leave out {named}.\n"
+
+
+def test_the_command_line_resumes_nothing_where_no_run_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vaekit.cli import main
+
+    monkeypatch.setattr("warnings.showwarning", lambda *_, **__: None)
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--resume", str(tmp_path / "none")])
+    assert end.value.code == 1
+    assert "holds no run.json, so it is no run" in capsys.readouterr().err
