@@ -77,9 +77,8 @@ def main() -> None:
             order = list(CONTENDERS) if epoch % 2 == 0 else list(CONTENDERS)[::-1]
             for name in order:
                 numbers[name].append(_turn(processes[name]))
-            line = "   ".join(
-                f"{name} {numbers[name][-1]['seconds']:.2f} s {numbers[name][-1]['train']:.2f}" for name in CONTENDERS
-            )
+            last = {name: epochs[-1] for name, epochs in numbers.items()}
+            line = "   ".join(f"{name} {at['seconds']:.2f} s {at['train']:.2f}" for name, at in last.items())
             print(f"epoch {epoch + 1}: {line}", flush=True)
         for process in processes.values():
             process.wait()
@@ -132,7 +131,8 @@ def _start(name: str, epochs: int, cache: Path) -> subprocess.Popen[str]:
 
 
 def _turn(process: subprocess.Popen[str]) -> dict[str, float]:
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.write("go\n")
     process.stdin.flush()
     line = process.stdout.readline()

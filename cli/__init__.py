@@ -57,7 +57,7 @@ def _common(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: a VaekitError becomes one red line and exit code 1, a warning one yellow line."""
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    warnings.showwarning = _show_warning
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that an ASCII pipe cannot take is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 BundleArgument = Annotated[
-    Path | None, typer.Argument(metavar="[BUNDLE]", help="A bundle's folder; without it, the built-in MNIST model.")
+    Path | None, typer.Argument(metavar="BUNDLE", help="A bundle's folder; without it, the built-in MNIST model.")
 ]
 ProviderOption = Annotated[
     str,

@@ -26,7 +26,7 @@ DEFAULT = TrainConfig()
 
 def train(
     context: typer.Context,
-    data: Annotated[str, typer.Argument(metavar="[DATA]", help="`mnist`, or a folder of IDX files.")] = "mnist",
+    data: Annotated[str, typer.Argument(metavar="DATA", help="`mnist`, or a folder of IDX files.")] = "mnist",
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="RUN", help="The run's folder; without it, `runs/` and the data's name."),

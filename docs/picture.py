@@ -94,7 +94,7 @@ def main() -> None:
     picture = paint(lines)
     # 32 colours: digits are grey, and the file stays small.
     picture.quantize(32, dither=Image.Dither.NONE).save(TARGET, optimize=True)
-    print(f"wrote {TARGET.name}: {picture.width} x {picture.height}, {TARGET.stat().st_size:,} bytes")  # noqa: T201
+    print(f"wrote {TARGET.name}: {picture.width} x {picture.height}, {TARGET.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.spec import LIKELIHOODS, Likelihood
 
-SMALLEST_PROBABILITY = 2.0**-24
-"""The gap below 1 in float32: a mean that was rounded to 0 or 1, or is nearer to it, counts as this far from it."""
+LOWEST_PROBABILITY = 2.0**-126
+"""Smallest normal float32: a mean that was rounded to 0 counts as this."""
+
+HIGHEST_PROBABILITY = 1 - 2.0**-24
+"""Largest float32 below 1: a mean that was rounded to 1 counts as this."""
 
 ACTIVE_VARIANCE = 0.01
 """A latent dimension is active where the variance of its posterior mean over the data is larger.
@@ -68,8 +71,9 @@ def reconstruction_loss(x: ArrayLike, x_hat: ArrayLike, likelihood: Likelihood) 
         raise ShapeError(f"x has shape {a.shape} and x_hat {b.shape}; they must be the same.")
     axes = tuple(range(1, a.ndim))
     if likelihood == "bernoulli":
-        p = np.clip(b, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
-        return np.asarray(-(a * np.log(p) + (1 - a) * np.log1p(-p)).sum(axis=axes))
+        log_p = np.log(np.maximum(b, LOWEST_PROBABILITY))
+        log_1_minus_p = np.log1p(-np.minimum(b, HIGHEST_PROBABILITY))
+        return np.asarray(-(a * log_p + (1 - a) * log_1_minus_p).sum(axis=axes))
     if likelihood == "gaussian":
         return np.asarray(0.5 * np.square(a - b).sum(axis=axes))
     raise ConfigError(f"likelihood={likelihood!r} is unknown; choose one of {', '.join(LIKELIHOODS)}.")

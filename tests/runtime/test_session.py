@@ -359,8 +359,6 @@ def test_an_autoencoder_s_score_is_its_reconstruction_alone(ae: vaekit.VAE, ae_p
     x_hat = torch.from_numpy(in_torch(ae_pair.decoder, in_torch(ae_pair.encoder, x))).double()
     expected = torch.nn.functional.binary_cross_entropy(x_hat, torch.from_numpy(x).double(), reduction="none")
     np.testing.assert_allclose(ae.score(x), expected.flatten(1).sum(1).numpy(), atol=0.01)
-    _, kl = ae.elbo_terms(x)
-    np.testing.assert_array_equal(kl, np.zeros((33, 5)))
 
 
 # Threads, sessions, attributes.

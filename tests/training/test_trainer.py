@@ -180,6 +180,22 @@ def test_training_leaves_torchs_own_random_numbers_alone(small_dataset: Dataset,
     assert torch.equal(torch.rand(4), expected)
 
 
+def test_each_epoch_draws_its_own_order_and_noise_and_measuring_always_the_same(
+    small_dataset: Dataset, tmp_path: Path
+) -> None:
+    still = replace(BASE, learning_rate=1e-30, batch_size=4)  # weights that do not move: only the draws can differ
+    history = train(small_dataset, still, tmp_path / "vae").history
+    assert len({line["test_negative_elbo"] for line in history}) == 1
+    assert len({line["train_reconstruction"] for line in history}) == 3
+    assert [line["train_kl"] for line in history] == pytest.approx([history[0]["train_kl"]] * 3)  # free of draws
+    seen: list[Progress] = []
+    train(small_dataset, replace(still, kind="ae"), tmp_path / "ae", on_progress=seen.append)
+    middle = min(at.step for at in seen)
+    assert middle < 80
+    # An autoencoder has no noise: means over the first items of an epoch differ by which items came first.
+    assert len({at.reconstruction for at in seen if at.step == middle}) == 3
+
+
 def test_a_batch_larger_than_the_data_is_one_step_of_all_items(small_dataset: Dataset, tmp_path: Path) -> None:
     # Two sizes beyond 320 give the same batches, so the same weights.
     for size in (320, 100_000):

@@ -5,6 +5,7 @@
     verify.py      replay the golden vectors
     evaluate.py    the ELBO of a data set
     doctor.py      what is wrong with this machine
+    libraries.py   which shared libraries a provider needs, and which of them are missing
 
 Importing this package does not import ONNX Runtime; making a session does. Must not import: torch, onnx.
 """

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets import as_float
-from vaekit.elbo import active_dimensions
+from vaekit.elbo import active_dimensions, kl_divergence, reconstruction_loss
 from vaekit.errors import DataError
 from vaekit.runtime.session import BATCH, VAE
 
@@ -74,8 +74,10 @@ def evaluate(vae: VAE, pixels: NDArray[np.uint8] | NDArray[np.float32], *, seed:
         rows = slice(start, start + BATCH)
         x = as_float(pixels[rows])
         posterior = vae.encode(x)
-        reconstruction[rows], kl_rows = vae.elbo_terms(x, seed=seed, start=start)
-        kl += kl_rows.sum(axis=0)
+        x_hat = vae.decode(posterior.sample(seed=seed, start=start))
+        reconstruction[rows] = reconstruction_loss(x, x_hat, vae.spec.likelihood)
+        if vae.spec.kind == "vae":
+            kl += kl_divergence(posterior.mean, posterior.log_var).sum(axis=0)
         means[rows] = posterior.mean
         variance += np.exp(posterior.log_var.astype(np.float64)).sum(axis=0)
     kl /= count

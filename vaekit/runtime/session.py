@@ -330,20 +330,12 @@ class VAE:
         Raises:
             ShapeError: The items do not fit the model.
         """
-        reconstruction, kl = self.elbo_terms(x, seed=seed, start=start)
-        return np.asarray(reconstruction + kl.sum(axis=1))
-
-    def elbo_terms(self, x: Items, *, seed: int = 0, start: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Give the two terms of the negative ELBO: reconstruction, shape (N,), and KL, shape (N, D), in nats.
-
-        An autoencoder's KL is 0 here: it is not part of its objective.
-        """
         posterior = self.encode(x)
         x_hat = self.decode(posterior.sample(seed=seed, start=start))
         reconstruction = reconstruction_loss(x, x_hat, self.spec.likelihood)
         if self.spec.kind == "ae":
-            return reconstruction, np.zeros(posterior.mean.shape)
-        return reconstruction, kl_divergence(posterior.mean, posterior.log_var)
+            return reconstruction
+        return np.asarray(reconstruction + kl_divergence(posterior.mean, posterior.log_var).sum(axis=1))
 
 
 def _check(array: NDArray[Any], shape: tuple[int, ...], name: str) -> None:
