@@ -222,13 +222,16 @@ def _encodable(text: str, encoding: str) -> str:
         return text.encode("ascii", "replace").decode("ascii")
 
 
-def readable_columns(shape: tuple[int, ...], width: int) -> int:
-    """Say how many images to put in a row: as many as fit at full size, or up to four that are scaled down a little.
+def readable_columns(shape: tuple[int, ...], width: int, count: int) -> int:
+    """Say how many images to put in a row: all of them where they stay readable, else as many as fit at full size.
+
+    Where fewer than four fit at full size, up to four are scaled down instead.
 
     Args:
         shape: An item's shape; its last axis is the image's width in pixels.
         width: The terminal's width in characters.
+        count: Images to show.
     """
     full = (width + GAP) // (shape[-1] + GAP)
     smaller = (width + GAP) // (min(shape[-1], SMALLEST_READABLE) + GAP)
-    return max(1, full, min(4, smaller))
+    return max(1, full, smaller if count <= smaller else min(4, smaller))

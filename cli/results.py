@@ -75,7 +75,7 @@ def show(
         return
     if data.is_image:
         screen = console()
-        columns = columns or readable_columns(data.shape, screen.width)
+        columns = columns or readable_columns(data.shape, screen.width, len(items))
         screen.print(Picture(items, under=under, captions=captions, columns=columns))
         return
     for index, item in enumerate(items):

@@ -22,7 +22,7 @@ COMMANDS = (
     ["vaekit", "reconstruct", "-n", "6"],
     ["vaekit", "morph", "--from", "3", "--to", "8", "--steps", "6"],
 )
-COLUMNS = 118
+COLUMNS = 108
 CELL = (8, 16)  # pixels: a cell is twice as tall as wide
 INK, PAPER, PROMPT = (220, 220, 220), (16, 18, 24), (120, 200, 140)
 TARGET = Path(__file__).with_name("terminal.png")

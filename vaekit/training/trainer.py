@@ -18,11 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from vaekit.cores import count_cores
 from vaekit.datasets import Dataset, Split
-from vaekit.errors import CheckpointError, ConfigError, DivergedError
+from vaekit.errors import CheckpointError, ConfigError, DataError, DivergedError
 from vaekit.training.batches import Batches, epoch_generator
 from vaekit.training.checkpoint import (
     CHECKPOINTS,
@@ -121,9 +122,13 @@ def train(
         OutputError: The run exists, or the disk does not take a checkpoint; the checkpoints before are intact.
         CheckpointError: Nothing to resume, or another configuration or data.
         ConfigError: The configuration does not fit the data or the machine.
+        DataError: A split is empty, or its items are neither uint8 nor float32.
         DivergedError: The loss is no longer finite.
+
+    The process is left with denormal numbers flushed to zero (`torch.set_flush_denormal`).
     """
     folder = Path(run)
+    _check_data(data)
     device = choose_device(config.device)
     spec = config.spec(data.spec)
     info = RunInfo(config, spec, data.source, data.sha256, _versions())
@@ -144,6 +149,14 @@ def train(
         if on_epoch is not None:
             on_epoch(metrics)
     return Checkpoint.latest(folder)
+
+
+def _check_data(data: Dataset) -> None:
+    for part, split in (("training", data.train), ("test", data.test)):
+        if len(split) == 0:
+            raise DataError(f"the data {data.name!r} has no {part} items; training needs both parts.")
+        if split.items.dtype not in (np.uint8, np.float32):
+            raise DataError(f"the data {data.name!r} has {part} items of {split.items.dtype}; give uint8 or float32.")
 
 
 def choose_device(device: str) -> torch.device:
