@@ -90,7 +90,8 @@ def _report(numbers: dict[str, list[dict[str, float]]]) -> None:
     seconds = {name: [epoch["seconds"] for epoch in epochs[1:]] for name, epochs in numbers.items()}
     result: dict[str, Any] = {}
     print(
-        f"\n{'':16}  epoch, s: median (10 % to 90 %)   of classic: median (10 % to 90 %)   goal   test -ELBO   largest gap to classic"
+        f"\n{'':16}  epoch, s: median (10 % to 90 %)   of classic: median (10 % to 90 %)   goal   test -ELBO   "
+        "largest gap to classic"
     )
     for name, epochs in numbers.items():
         ratio = ratios(seconds, name, "classic")

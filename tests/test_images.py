@@ -185,7 +185,9 @@ def test_an_existing_file_is_replaced_only_when_asked(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_text("precious")
     black = np.zeros((1, 2, 2), dtype=np.float32)
-    with pytest.raises(OutputError, match=r"a\.png exists already; choose another path, or pass --force to replace it\."):
+    with pytest.raises(
+        OutputError, match=r"a\.png exists already; choose another path, or pass --force to replace it\."
+    ):
         save_png(path, black)
     assert path.read_text() == "precious"
     save_png(path, black, overwrite=True)

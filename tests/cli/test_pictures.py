@@ -16,8 +16,8 @@ from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.panel import Panel
 from rich.segment import Segment
-from vaekit.cli.pictures import GAP, HALF_BLOCK, RAMP, Picture
 
+from vaekit.cli.pictures import GAP, HALF_BLOCK, RAMP, Picture
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.images import Images, from_uint8
 

@@ -136,7 +136,9 @@ class Checkpoint:
         info = RunInfo.read(run)
         folders = checkpoint_folders(run)
         if not folders:
-            raise CheckpointError(f"{run} has no checkpoint: no epoch was finished; go on with `vaekit train --resume {run}`.")
+            raise CheckpointError(
+                f"{run} has no checkpoint: no epoch was finished; go on with `vaekit train --resume {run}`."
+            )
         folder = folders[-1]
         try:
             value = json.loads((folder / STATE).read_text())

@@ -93,7 +93,7 @@ class DecoderGraph(nn.Module):
 def build_model(config: TrainConfig, spec: ModelSpec) -> MLP:
     """Make the model that a configuration asks for, with initial weights that depend on its seed alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(config.seed)  # torch.manual_seed would seed every GPU as well
+        torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would seed every GPU as well
         return MLP(spec, config.hidden)
 
 
