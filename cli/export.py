@@ -41,11 +41,14 @@ def export(
         return
     for half, graph in (("encoder", info.encoder), ("decoder", info.decoder)):
         console().print(
-            f"  {half}: {graph.file.bytes:,} bytes, largest difference from torch {info.error[half]:.1e}", markup=False
+            f"  {half}: {graph.file.bytes:,} bytes, largest difference from torch {info.error[half]:.1e}",
+            markup=False,
+            soft_wrap=True,
         )
     console().print(
         f"  round trip: {info.error['round_trip']:.1e} over batches of 1, 2, 7 and 256; "
         f"{len(bundle.manifest.statistics.active)} of {bundle.manifest.spec.latent} latent dimensions active",
         markup=False,
+        soft_wrap=True,
     )
     console().print(f"wrote {out}", markup=False, soft_wrap=True)

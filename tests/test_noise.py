@@ -7,6 +7,7 @@ broken on purpose.
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import re
@@ -23,9 +24,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-import vaekit.noise as noise_module
 from vaekit.errors import ConfigError
 from vaekit.noise import NOISE_VERSION, noise
+
+# The package has a function of this name too, so that `import vaekit.noise as …` would give the function.
+noise_module = importlib.import_module("vaekit.noise")
 
 ROOT = Path(__file__).resolve().parents[1]
 PORTABLE = ROOT / "tests" / "portable"
