@@ -17,7 +17,7 @@ from rich.measure import Measurement
 from rich.panel import Panel
 from rich.segment import Segment
 
-from vaekit.cli.pictures import GAP, HALF_BLOCK, RAMP, Picture
+from vaekit.cli.pictures import GAP, HALF_BLOCK, RAMP, Picture, readable_columns
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.images import Images, from_uint8
 
@@ -403,3 +403,18 @@ def test_runs_of_equal_cells_keep_the_output_small() -> None:
     printed = _print(Picture(np.zeros((100, 1, 28, 28), dtype=np.float32)), **COLOUR)
     # 50 rows of 14 lines with two runs each.
     assert len(re.findall(r"\x1b\[38", printed)) == 50 * 14 * 2
+
+
+@pytest.mark.parametrize(
+    ("width", "count", "columns"),
+    [
+        (80, 16, 4),  # two fit at full size, 2 * 28 + 2 <= 80; four at 16 to 18 characters are easier to compare
+        (108, 6, 6),  # all six in one row: 6 * 16 + 5 * 2 = 106
+        (108, 7, 4),  # seven do not fit in one row
+        (300, 16, 16),  # 16 * 16 + 15 * 2 = 286
+        (300, 40, 10),  # 10 * 28 + 9 * 2 = 298 at full size
+        (10, 3, 1),
+    ],
+)
+def test_images_stand_in_one_row_where_they_stay_readable(width: int, count: int, columns: int) -> None:
+    assert readable_columns((1, 28, 28), width, count) == columns

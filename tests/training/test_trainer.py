@@ -15,7 +15,7 @@ import torch
 from safetensors.numpy import load_file
 
 from vaekit.datasets import Dataset, Split
-from vaekit.errors import CheckpointError, ConfigError, DivergedError, OutputError
+from vaekit.errors import CheckpointError, ConfigError, DataError, DivergedError, OutputError
 from vaekit.training import Checkpoint, EpochMetrics, Progress, TrainConfig, train
 from vaekit.training.batches import epoch_generator
 from vaekit.training.trainer import choose_device, learning_rate_at
@@ -361,3 +361,20 @@ def test_the_schedule_changes_what_is_learned(small_dataset: Dataset, tmp_path: 
     for name, options in (("plain", {}), ("cosine", {"schedule": "cosine"}), ("warm", {"warmup": 5})):
         train(small_dataset, replace(BASE, **options), tmp_path / name)
     assert len({weights_of(tmp_path / name) for name in ("plain", "cosine", "warm")}) == 3
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_data_without_items_is_refused_before_anything_is_written(
+    part: str, small_dataset: Dataset, tmp_path: Path
+) -> None:
+    data = replace(small_dataset, **{part: Split(small_dataset.train.items[:0])})
+    with pytest.raises(DataError, match=f"has no {'training' if part == 'train' else 'test'} items"):
+        train(data, BASE, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_items_of_another_dtype_are_refused_before_anything_is_written(small_dataset: Dataset, tmp_path: Path) -> None:
+    doubles: Any = small_dataset.test.items.astype(np.float64)
+    with pytest.raises(DataError, match="test items of float64; give uint8 or float32"):
+        train(replace(small_dataset, test=Split(doubles)), BASE, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
