@@ -482,6 +482,24 @@ def test_export_json_agrees_with_the_manifest_and_force_replaces(run: Run, small
     assert hashlib.sha256((out / "encoder.onnx").read_bytes()).hexdigest() == result["encoder"]["sha256"]
 
 
+def test_export_refuses_a_folder_that_exists_without_force(
+    run: Run, small_run: Path, bundle_copy: Path, tmp_path: Path
+) -> None:
+    before = (bundle_copy / "manifest.json").read_bytes()
+    done = run("export", small_run, "--out", bundle_copy)
+    assert done.code == 1
+    wanted = f"error: {bundle_copy} exists already; choose another path, or pass --force to replace it.\n"
+    assert done.err == wanted
+    assert (bundle_copy / "manifest.json").read_bytes() == before
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "chapter1.tex").write_text("three years of work")
+    done = run("export", small_run, "--out", other, "--force")
+    assert done.code == 1
+    assert done.err == f"error: {other} is a folder, but no bundle, so it is not replaced; choose another path.\n"
+    assert (other / "chapter1.tex").read_text() == "three years of work"
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_export_of_a_model_that_does_not_match_writes_nothing_and_exits_with_1(
     run: Run, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
