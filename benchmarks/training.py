@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -120,8 +121,6 @@ def _report(numbers: dict[str, list[dict[str, float]]]) -> None:
 
 
 def _start(name: str, epochs: int, cache: Path) -> subprocess.Popen[str]:
-    import os
-
     return subprocess.Popen(
         [sys.executable, "-m", "benchmarks.training", "--contender", name, "--epochs", str(epochs)],
         stdin=subprocess.PIPE,

@@ -5,11 +5,15 @@ Needs: rich.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
+
+from vaekit.errors import MissingDependencyError
 
 
 def console() -> Console:
@@ -30,3 +34,18 @@ def print_json(value: Any) -> None:
 def one_line(text: object) -> str:
     """Keep text from elsewhere (a path, a manifest, another package's message) on its line, without escape codes."""
     return "".join(character if character.isprintable() else " " for character in str(text))
+
+
+@contextlib.contextmanager
+def training_extra(command: str) -> Iterator[None]:
+    """Around a command's imports of what only training and export need.
+
+    Raises:
+        MissingDependencyError: One of them is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"`vaekit {command}` needs {error.name}; install it with `pip install 'vaekit[train,cpu]'`."
+        ) from error

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .console import console, print_json
+from .console import console, print_json, training_extra
 from .options import ForceOption, JsonOption
 
 
@@ -22,15 +22,9 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Export a run's last checkpoint as two ONNX graphs in a bundle, compared with torch before the bundle exists."""
-    from vaekit.errors import MissingDependencyError
-
-    try:
+    with training_extra("export"):
         from vaekit.exporting import export_bundle
         from vaekit.training import Checkpoint
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"`vaekit export` needs {error.name}; install it with `pip install 'vaekit[train,cpu]'`."
-        ) from error
     checkpoint = Checkpoint.latest(run)
     if not as_json:
         console().print(f"exporting {run}, epoch {checkpoint.epoch}", markup=False, soft_wrap=True)

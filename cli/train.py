@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaekit.errors import ConfigError, MissingDependencyError
+from vaekit.errors import ConfigError
 from vaekit.training.config import Device, Precision, Schedule, TrainConfig
 
-from .console import console, error_console, print_json
+from .console import console, error_console, print_json, training_extra
 from .options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
@@ -68,14 +68,10 @@ def train(
 
     Stop with Ctrl-C; go on with `vaekit train --resume RUN`.
     """
-    try:
+    with training_extra("train"):
         from vaekit.datasets import load_dataset
         from vaekit.training.checkpoint import RunInfo
         from vaekit.training.trainer import train as run_training
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"`vaekit train` needs {error.name}; install it with `pip install 'vaekit[train,cpu]'`."
-        ) from error
     if resume is not None:
         _refuse_other_options(context)
         info = RunInfo.read(resume)

@@ -33,7 +33,7 @@ from vaekit.manifest import FileInfo, GraphInfo, LatentStatistics, Manifest, Pre
 from vaekit.noise import noise
 from vaekit.runtime.evaluate import evaluate
 from vaekit.runtime.session import VAE
-from vaekit.runtime.verify import difference, in_batches, verify_bundle
+from vaekit.runtime.verify import replay, verify_bundle
 from vaekit.spec import ModelSpec
 from vaekit.storage import new_folder
 from vaekit.training.checkpoint import Checkpoint
@@ -128,7 +128,8 @@ def export_bundle(
             half: _write_graph(folder, f"{half}.onnx", content)
             for half, content in (("encoder", encoder), ("decoder", decoder))
         }
-        golden = _golden(pair, data)
+        labels = None if data.test.labels is None else data.test.labels[:GOLDEN_ITEMS]
+        golden = _golden(pair, data.test.pixels(slice(GOLDEN_ITEMS)), labels)
         manifest = Manifest(
             name=name or target.resolve().name,
             spec=pair.spec,
@@ -168,22 +169,14 @@ def compare(pair: ModulePair, vae: VAE, x: NDArray[np.float32]) -> dict[str, flo
     Raises:
         VerificationError: One is above the CPU's tolerance.
     """
-    mean, log_var = _encode(pair, x)
-    z = reparameterise(mean, log_var, seed=GOLDEN_SEED)
-    x_hat = _decode(pair, z)
+    golden = _golden(pair, x)
     error = {"encoder": 0.0, "decoder": 0.0, "round_trip": 0.0}
-
-    def round_trip(rows: NDArray[np.float32], start: int) -> NDArray[np.float32]:
-        return vae.decode(vae.encode(rows).sample(seed=GOLDEN_SEED, start=start))
-
     for batch in BATCHES:
+        found = replay(vae, golden, seed=GOLDEN_SEED, batch=batch)
         measured = {
-            "encoder": max(
-                difference(in_batches(lambda rows, _: vae.encode(rows).mean, x, batch), mean),
-                difference(in_batches(lambda rows, _: vae.encode(rows).log_var, x, batch), log_var),
-            ),
-            "decoder": difference(in_batches(lambda rows, _: vae.decode(rows), z, batch), x_hat),
-            "round_trip": difference(in_batches(round_trip, x, batch), x_hat),
+            "encoder": max(value for what, value in found.items() if what.startswith("encode")),
+            "decoder": found["decode"],
+            "round_trip": found["round trip"],
         }
         for what, value in measured.items():
             if not value <= TOLERANCES["cpu"]:
@@ -208,9 +201,8 @@ def _export_graphs(pair: ModulePair, data: Dataset, opset: int) -> tuple[bytes, 
     return encoder, decoder
 
 
-def _golden(pair: ModulePair, data: Dataset) -> Golden:
-    """Golden vectors, from the model in torch."""
-    x = data.test.pixels(slice(GOLDEN_ITEMS))
+def _golden(pair: ModulePair, x: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> Golden:
+    """Golden vectors of some items, from the model in torch."""
     mean, log_var = _encode(pair, x)
     z = reparameterise(mean, log_var, seed=GOLDEN_SEED)
     return Golden(
@@ -220,7 +212,7 @@ def _golden(pair: ModulePair, data: Dataset) -> Golden:
         eps=noise(seed=GOLDEN_SEED, count=len(x), dim=pair.spec.latent),
         z=z,
         x_hat=_decode(pair, z),
-        labels=None if data.test.labels is None else data.test.labels[:GOLDEN_ITEMS],
+        labels=labels,
     )
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets import as_float
-from vaekit.elbo import active_dimensions, kl_divergence, reconstruction_loss
+from vaekit.elbo import active_dimensions
 from vaekit.errors import DataError
-from vaekit.runtime.session import BATCH, VAE
+from vaekit.runtime.session import BATCH, VAE, negative_elbo_terms
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,10 @@ def evaluate(vae: VAE, pixels: NDArray[np.uint8] | NDArray[np.float32], *, seed:
     variance = np.zeros(vae.spec.latent)
     for start in range(0, count, BATCH):
         rows = slice(start, start + BATCH)
-        x = as_float(pixels[rows])
-        posterior = vae.encode(x)
-        x_hat = vae.decode(posterior.sample(seed=seed, start=start))
-        reconstruction[rows] = reconstruction_loss(x, x_hat, vae.spec.likelihood)
-        if vae.spec.kind == "vae":
-            kl += kl_divergence(posterior.mean, posterior.log_var).sum(axis=0)
+        posterior, reconstruction[rows], kl_rows = negative_elbo_terms(
+            vae, as_float(pixels[rows]), seed=seed, start=start
+        )
+        kl += kl_rows.sum(axis=0)
         means[rows] = posterior.mean
         variance += np.exp(posterior.log_var.astype(np.float64)).sum(axis=0)
     kl /= count

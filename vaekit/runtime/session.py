@@ -77,9 +77,6 @@ class _Half:
         options = Options(provider, threads, tf32)
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle, keep=[(self.half, precision)])
-        self._setup(bundle, precision, options)
-
-    def _setup(self, bundle: Bundle, precision: str, options: Options) -> None:
         info = bundle.manifest.graph(self.half, precision)
         self.manifest: Manifest = bundle.manifest
         self.precision = precision
@@ -330,12 +327,34 @@ class VAE:
         Raises:
             ShapeError: The items do not fit the model.
         """
-        posterior = self.encode(x)
-        x_hat = self.decode(posterior.sample(seed=seed, start=start))
-        reconstruction = reconstruction_loss(x, x_hat, self.spec.likelihood)
-        if self.spec.kind == "ae":
-            return reconstruction
-        return np.asarray(reconstruction + kl_divergence(posterior.mean, posterior.log_var).sum(axis=1))
+        _, reconstruction, kl = negative_elbo_terms(self, x, seed=seed, start=start)
+        return np.asarray(reconstruction + kl.sum(axis=1))
+
+
+def negative_elbo_terms(
+    vae: VAE, x: Items, *, seed: int, start: int
+) -> tuple[Posterior, NDArray[np.float64], NDArray[np.float64]]:
+    """Encode, draw one code an item, decode, and measure.
+
+    Args:
+        vae: The model.
+        x: Items, shape (N, *data shape), float32.
+        seed: Seed of the posterior's samples.
+        start: Sample index of the first item.
+
+    Returns:
+        The posterior; the reconstruction loss, shape (N,); the KL, shape (N, D), which is 0 for an autoencoder, whose
+        objective has none. In nats.
+
+    Raises:
+        ShapeError: The items do not fit the model.
+    """
+    posterior = vae.encode(x)
+    x_hat = vae.decode(posterior.sample(seed=seed, start=start))
+    reconstruction = reconstruction_loss(x, x_hat, vae.spec.likelihood)
+    if vae.spec.kind == "ae":
+        return posterior, reconstruction, np.zeros(posterior.mean.shape)
+    return posterior, reconstruction, kl_divergence(posterior.mean, posterior.log_var)
 
 
 def _check(array: NDArray[Any], shape: tuple[int, ...], name: str) -> None:

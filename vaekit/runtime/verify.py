@@ -12,7 +12,7 @@ from math import isnan
 import numpy as np
 from numpy.typing import NDArray
 
-from vaekit.bundle import Bundle
+from vaekit.bundle import Bundle, Golden
 from vaekit.latents import reparameterise
 from vaekit.noise import noise
 from vaekit.runtime.session import VAE
@@ -64,9 +64,6 @@ def verify_bundle(bundle: Bundle, session: VAE) -> list[Deviation]:
     n, seed = bundle.manifest.golden_items, bundle.manifest.golden_seed
     tolerance = tolerance_for(bundle, session)
 
-    def round_trip(x: NDArray[np.float32], start: int) -> NDArray[np.float32]:
-        return session.decode(session.encode(x).sample(seed=seed, start=start))
-
     deviations = [
         Deviation("noise", difference(noise(seed=seed, count=n, dim=session.spec.latent), golden.eps), 0.0),
         Deviation(
@@ -76,18 +73,37 @@ def verify_bundle(bundle: Bundle, session: VAE) -> list[Deviation]:
         ),
     ]
     for batch in (*(size for size in BATCHES if size < n), n):
-        posterior = in_batches(lambda x, _: session.encode(x).mean, golden.x, batch)
-        deviations.append(Deviation(f"encode mean, batch {batch}", difference(posterior, golden.mean), tolerance))
-        if session.spec.kind == "vae":
-            log_var = in_batches(lambda x, _: session.encode(x).log_var, golden.x, batch)
-            deviations.append(
-                Deviation(f"encode log_var, batch {batch}", difference(log_var, golden.log_var), tolerance)
-            )
-        decoded = in_batches(lambda z, _: session.decode(z), golden.z, batch)
-        deviations.append(Deviation(f"decode, batch {batch}", difference(decoded, golden.x_hat), tolerance))
-        there_and_back = in_batches(round_trip, golden.x, batch)
-        deviations.append(Deviation(f"round trip, batch {batch}", difference(there_and_back, golden.x_hat), tolerance))
+        for what, measured in replay(session, golden, seed=seed, batch=batch).items():
+            deviations.append(Deviation(f"{what}, batch {batch}", measured, tolerance))
     return deviations
+
+
+def replay(session: VAE, golden: Golden, *, seed: int, batch: int) -> dict[str, float]:
+    """Run golden vectors through a session, a batch at a time.
+
+    Args:
+        session: The model.
+        golden: The vectors; all but `eps` and `labels` are used.
+        seed: Seed of their noise.
+        batch: Items a call.
+
+    Returns:
+        Largest absolute difference of "encode mean", "encode log_var" (not for an autoencoder, which has none), "decode"
+        and "round trip", ``x -> posterior -> z -> x_hat``.
+    """
+
+    def round_trip(x: NDArray[np.float32], start: int) -> NDArray[np.float32]:
+        return session.decode(session.encode(x).sample(seed=seed, start=start))
+
+    measured = {
+        "encode mean": difference(in_batches(lambda x, _: session.encode(x).mean, golden.x, batch), golden.mean)
+    }
+    if session.spec.kind == "vae":
+        log_var = in_batches(lambda x, _: session.encode(x).log_var, golden.x, batch)
+        measured["encode log_var"] = difference(log_var, golden.log_var)
+    measured["decode"] = difference(in_batches(lambda z, _: session.decode(z), golden.z, batch), golden.x_hat)
+    measured["round trip"] = difference(in_batches(round_trip, golden.x, batch), golden.x_hat)
+    return measured
 
 
 def tolerance_for(bundle: Bundle, session: VAE) -> float:

@@ -209,6 +209,12 @@ def checkpoint_folders(run: Path) -> list[Path]:
     return sorted((folder for folder in found if folder.name[6:].isdecimal()), key=lambda folder: int(folder.name[6:]))
 
 
+def last_good(run: Path) -> str:
+    """Say for a message which checkpoint a stopped run still has."""
+    kept = checkpoint_folders(run)
+    return f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+
+
 def begin_run(run: Path, info: RunInfo) -> None:
     """Make a run's folder, with run.json in it.
 
@@ -246,9 +252,9 @@ def write_checkpoint(
             (temporary / STATE).write_bytes(_json({"epoch": epoch, "history": history, "sha256": digests}))
         write_metrics(run, history)
     except OutputError as error:
-        kept = checkpoint_folders(run)
-        last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-        raise OutputError(f"epoch {epoch} could not be saved: {error} Free some space and resume; {last}.") from error
+        raise OutputError(
+            f"epoch {epoch} could not be saved: {error} Free some space and resume; {last_good(run)}."
+        ) from error
     for old in checkpoint_folders(run)[:-KEPT]:
         with contextlib.suppress(OSError):
             shutil.rmtree(old)

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 
 from vaekit.errors import CheckpointError
 from vaekit.training.config import TrainConfig
-from vaekit.training.models import Model
-from vaekit.training.objective import negative_elbo_terms
+from vaekit.training.objective import Terms, negative_elbo_terms
 
 COMPILE_PAYS_AFTER: Final = 20_000
 """Steps from which a compiled step repays the seconds that compiling costs; measured by benchmarks/training.py."""
@@ -112,7 +111,7 @@ class Step:
         return loss, torch.stack((terms.reconstruction.detach().sum(), terms.kl.detach().sum()))
 
 
-def batch_terms(model: Any, items: Tensor, eps: Tensor, config: TrainConfig) -> Any:
+def batch_terms(model: Any, items: Tensor, eps: Tensor, config: TrainConfig) -> Terms:
     """Both terms of the negative ELBO of a batch, (N,) each, with the matrix products in the configured precision."""
     x = items.float() / 255 if items.dtype == torch.uint8 else items
     products: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
@@ -135,6 +134,3 @@ def should_compile(config: TrainConfig, device: torch.device, steps: int) -> boo
     if config.compile is not None:
         return config.compile
     return steps >= COMPILE_PAYS_AFTER and can_compile(device)
-
-
-__all__ = ["Model", "Step", "batch_terms", "can_compile", "should_compile"]

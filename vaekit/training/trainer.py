@@ -14,7 +14,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from vaekit.cores import count_cores
-from vaekit.datasets import Dataset, Split
+from vaekit.datasets import Dataset
 from vaekit.errors import CheckpointError, ConfigError, DataError, DivergedError
 from vaekit.training.batches import Batches, epoch_generator
 from vaekit.training.checkpoint import (
@@ -32,6 +32,7 @@ from vaekit.training.checkpoint import (
     RunInfo,
     begin_run,
     checkpoint_folders,
+    last_good,
     load_weights,
     write_checkpoint,
     write_metrics,
@@ -141,9 +142,9 @@ def train(
         history = _resume(folder, info, step, data)
     else:
         begin_run(folder, info)
-    batches = Batches(data.train.items, device)
+    batches, test = Batches(data.train.items, device), Batches(data.test.items, device)
     for epoch in range(len(history) + 1, config.epochs + 1):
-        metrics = _epoch(step, batches, data.test, config, epoch, folder, on_progress)
+        metrics = _epoch(step, batches, test, config, epoch, folder, on_progress)
         history.append(asdict(metrics))
         write_checkpoint(folder, epoch, history, model.state_dict(), step.state())
         if on_epoch is not None:
@@ -191,26 +192,26 @@ def learning_rate_at(step: int, config: TrainConfig, steps: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * t))
 
 
-def measure(model: torch.nn.Module, split: Split, config: TrainConfig, device: torch.device) -> tuple[float, float]:
-    """Mean reconstruction and KL over a split, in nats: one sample of the posterior an item, float32, fixed noise."""
-    exact = TrainConfig(**{**vars(config), "precision": "fp32"})
-    generator = epoch_generator(config.seed, 0, device)
-    sums = torch.zeros(2, dtype=torch.float64, device=device)
+def measure(model: torch.nn.Module, batches: Batches, config: TrainConfig) -> tuple[float, float]:
+    """Mean reconstruction and KL over all items, in nats: one sample of the posterior an item, float32, fixed noise."""
+    exact = replace(config, precision="fp32")
+    generator = epoch_generator(config.seed, 0, batches.device)
+    sums = torch.zeros(2, dtype=torch.float64, device=batches.device)
     model.eval()
     with torch.inference_mode():
-        for items in Batches(split.items, device).ordered(TEST_BATCH):
-            eps = torch.randn(len(items), config.latent, generator=generator, device=device)
+        for items in batches.ordered(TEST_BATCH):
+            eps = torch.randn(len(items), config.latent, generator=generator, device=batches.device)
             terms = batch_terms(model, items, eps, exact)
             sums += torch.stack((terms.reconstruction.double().sum(), terms.kl.double().sum()))
     model.train()
-    reconstruction, kl = (sums / len(split)).tolist()
+    reconstruction, kl = (sums / len(batches)).tolist()
     return reconstruction, kl
 
 
 def _epoch(
     step: Step,
     batches: Batches,
-    test: Split,
+    test: Batches,
     config: TrainConfig,
     epoch: int,
     run: Path,
@@ -241,7 +242,7 @@ def _epoch(
                 on_progress(Progress(epoch, config.epochs, index + 1, per_epoch, reconstruction, kl))
     seconds = time.perf_counter() - began
     reconstruction, kl = (sums.sum(0) / done).tolist()
-    test_reconstruction, test_kl = measure(step.model, test, config, device)
+    test_reconstruction, test_kl = measure(step.model, test, config)
     if not math.isfinite(test_reconstruction + test_kl):
         raise _diverged(epoch, before + per_epoch - 1, rate, run)
     return EpochMetrics(
@@ -281,10 +282,8 @@ def _resume(run: Path, info: RunInfo, step: Step, data: Dataset) -> list[Mapping
 
 
 def _diverged(epoch: int, step: int, rate: float, run: Path) -> DivergedError:
-    kept = checkpoint_folders(run)
-    last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
     return DivergedError(
-        f"the loss is not finite at epoch {epoch}, step {step + 1}, learning rate {rate:.3g}; {last}. "
+        f"the loss is not finite at epoch {epoch}, step {step + 1}, learning rate {rate:.3g}; {last_good(run)}. "
         "Train again with a smaller --learning-rate."
     )
 
