@@ -11,7 +11,6 @@ import hashlib
 import shutil
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,11 +138,10 @@ def _rehash(folder: Path, change: Callable[[Manifest], Manifest] = lambda manife
     for name, info in manifest.precisions.items():
         graphs = {}
         for half, graph in (("encoder", info.encoder), ("decoder", info.decoder)):
-            graphs[half] = replace(graph, file=state(graph.file))
-        precisions[name] = replace(info, **graphs)
+            graphs[half] = graph._replace(file=state(graph.file))
+        precisions[name] = info._replace(**graphs)
     manifest = change(
-        replace(
-            manifest,
+        manifest._replace(
             precisions=precisions,
             golden=state(manifest.golden),
             extra_files=tuple(map(state, manifest.extra_files)),
@@ -167,8 +165,8 @@ def replace_graph() -> Callable[[Path, str, bytes], None]:
             try:
                 graph = describe_graph(graph.file, inspect_graph(content, name=graph.file.file))
             except Exception:  # noqa: BLE001  the test wants to see this refusal when the bundle is loaded
-                graph = replace(graph, file=describe_file(graph.file.file, content))
-            return replace(manifest, precisions={"fp32": replace(info, **{half: graph})})
+                graph = graph._replace(file=describe_file(graph.file.file, content))
+            return manifest._replace(precisions={"fp32": info._replace(**{half: graph})})
 
         _rehash(folder, change)
 

@@ -17,8 +17,8 @@ import io
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,7 @@ _HOSTILE = (MemoryError, OverflowError, RuntimeError, AttributeError)
 a password, a member that is no array."""
 
 
-@dataclass(frozen=True)
-class Golden:
+class Golden(NamedTuple):
     """Golden vectors: what the model gives for N items, so that any host can replay them.
 
     Attributes:
@@ -62,7 +61,7 @@ class Golden:
 
     def to_bytes(self) -> bytes:
         """Give the content of golden.npz; the same arrays give the same bytes."""
-        arrays = {name: value for name, value in vars(self).items() if value is not None}
+        arrays = {name: value for name, value in self._asdict().items() if value is not None}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         return buffer.getvalue()

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-@dataclass(frozen=True)
-class Cores:
+class Cores(NamedTuple):
     """Cores as the machine, the affinity mask and the control group see them.
 
     Attributes:

@@ -15,8 +15,7 @@ Needs: the standard library. Must not import: numpy, onnx, onnxruntime.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, NoReturn, TypeAlias
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 from vaekit.errors import IntegrityError, UnsafeGraphError
 
@@ -82,8 +81,7 @@ DIM: Final[Message] = {1: ("dim_value", VARINT), 2: ("dim_param", LEN)}
 # fmt: on
 
 
-@dataclass(frozen=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """One input or output of the main graph; a dimension is a number, a symbol such as ``"batch"``, or unknown."""
 
     name: str
@@ -91,8 +89,7 @@ class TensorInfo:
     shape: tuple[int | str | None, ...]
 
 
-@dataclass(frozen=True)
-class GraphSummary:
+class GraphSummary(NamedTuple):
     """What a model says about itself.
 
     Attributes:

@@ -8,8 +8,7 @@ Needs: NumPy. Must not import: torch, onnx, onnxruntime.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,8 +20,7 @@ Latents: TypeAlias = NDArray[np.float32]
 """Rows of latent codes or of posterior parameters, (N, D) float32."""
 
 
-@dataclass(frozen=True)
-class Posterior:
+class Posterior(NamedTuple):
     """The approximate posterior q(z|x) of N items: independent normals in D dimensions.
 
     Attributes:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Final, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from vaekit.errors import BundleError, BundleVersionError, ConfigError, IntegrityError
 from vaekit.noise import NOISE_VERSION
@@ -38,8 +38,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 Json: TypeAlias = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class FileInfo:
+class FileInfo(NamedTuple):
     """One file of the bundle: its name inside the folder, its size in bytes, and the SHA-256 of its content in hex."""
 
     file: str
@@ -65,8 +64,7 @@ class FileInfo:
         return cls(name, size, digest)
 
 
-@dataclass(frozen=True)
-class TensorPort:
+class TensorPort(NamedTuple):
     """An input or output of a graph: name, dtype, shape ("batch" stands for any number of items)."""
 
     name: str
@@ -86,8 +84,7 @@ class TensorPort:
         return cls(_text(value, "name"), _text(value, "dtype"), shape)
 
 
-@dataclass(frozen=True)
-class GraphInfo:
+class GraphInfo(NamedTuple):
     """One ONNX graph of the bundle."""
 
     file: FileInfo
@@ -118,8 +115,7 @@ class GraphInfo:
         )
 
 
-@dataclass(frozen=True)
-class PrecisionInfo:
+class PrecisionInfo(NamedTuple):
     """Both graphs in one precision, with what was measured of them when they were exported.
 
     Attributes:
@@ -154,8 +150,7 @@ class PrecisionInfo:
         )
 
 
-@dataclass(frozen=True)
-class LatentStatistics:
+class LatentStatistics(NamedTuple):
     """The aggregate posterior: what codes the encoder gives over a data set.
 
     Attributes:
@@ -198,8 +193,7 @@ class LatentStatistics:
         return cls(_whole(value, "items"), mean, std, kl, active)
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """Everything that a bundle states about itself.
 
     Attributes:
@@ -224,7 +218,7 @@ class Manifest:
     golden_items: int
     golden_seed: int
     extra_files: tuple[FileInfo, ...] = ()
-    made_by: Mapping[str, Any] = field(default_factory=dict)
+    made_by: Mapping[str, Any] = MappingProxyType({})
 
     def files(self) -> Iterator[FileInfo]:
         """Every file of the bundle but the manifest and the list of checksums."""

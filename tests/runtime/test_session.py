@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -489,12 +488,11 @@ def test_the_precision_that_is_asked_for_is_run(
 
     def change(manifest: Manifest) -> Manifest:
         fp32 = manifest.precisions["fp32"]
-        second = replace(
-            fp32,
-            encoder=replace(fp32.encoder, file=replace(fp32.encoder.file, file="encoder.fp16.onnx")),
-            decoder=replace(fp32.decoder, file=replace(fp32.decoder.file, file="decoder.fp16.onnx")),
+        second = fp32._replace(
+            encoder=fp32.encoder._replace(file=fp32.encoder.file._replace(file="encoder.fp16.onnx")),
+            decoder=fp32.decoder._replace(file=fp32.decoder.file._replace(file="decoder.fp16.onnx")),
         )
-        return replace(manifest, precisions={"fp32": fp32, "fp16": second})
+        return manifest._replace(precisions={"fp32": fp32, "fp16": second})
 
     rehash(bundle_copy, change)
     vae = vaekit.load(bundle_copy, provider="cpu", precision="fp16", threads=1)

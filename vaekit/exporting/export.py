@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -150,7 +150,7 @@ def export_bundle(
         if pair.spec.data.is_image:
             rows, columns = PREVIEW
             extra.append(_write(folder, "preview.png", png_bytes(grid(vae.sample(rows * columns), columns))))
-        _write_manifest(folder, replace(manifest, extra_files=tuple(extra)))
+        _write_manifest(folder, manifest._replace(extra_files=tuple(extra)))
         _prove(folder)
     return Bundle.open(target)
 
@@ -220,8 +220,7 @@ def _measured(manifest: Manifest, vae: VAE, data: Dataset, error: dict[str, floa
     """Add what is measured through ONNX Runtime: quality on test items, the aggregate posterior on training items."""
     train, test = evaluate(vae, data.train.items), evaluate(vae, data.test.items)
     fp32 = manifest.precisions["fp32"]
-    return replace(
-        manifest,
+    return manifest._replace(
         precisions={"fp32": PrecisionInfo(fp32.encoder, fp32.decoder, error, test.quality())},
         statistics=LatentStatistics(
             items=train.items,

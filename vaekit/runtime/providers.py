@@ -15,7 +15,7 @@ import io
 import threading
 import warnings
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from vaekit.cores import count_cores
 from vaekit.errors import ConfigError, IntegrityError, MissingDependencyError, ProviderError
@@ -58,8 +58,7 @@ class Options:
             raise ConfigError(f"threads={self.threads}: give 1 to 1024, or None for every usable core.")
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(NamedTuple):
     """A session and what it really runs on.
 
     Attributes:

@@ -6,8 +6,8 @@ Needs: NumPy and ONNX Runtime. Must not import: torch, onnx.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import isnan
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,7 @@ LATENT_TOLERANCE = 1e-6
 """Largest deviation of z from its golden value: two roundings of a float32 near 4."""
 
 
-@dataclass(frozen=True)
-class Deviation:
+class Deviation(NamedTuple):
     """One measured deviation from the golden vectors.
 
     Attributes:
