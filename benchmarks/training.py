@@ -48,14 +48,14 @@ def contend(name: str, epochs: int) -> None:
             loss = loop.epoch()
             seconds = time.perf_counter() - began
             _tell(seconds=seconds, train=loss, test=loop.test(data.test.items))  # type: ignore[arg-type]
+        _wait()  # until all are done: what a process frees at its end would fall into another's last epoch
         return
 
     from vaekit.training import EpochMetrics, TrainConfig, train
 
     def on_epoch(metrics: EpochMetrics) -> None:
         _tell(seconds=metrics.seconds, train=metrics.train_negative_elbo, test=metrics.test_negative_elbo)
-        if metrics.epoch < epochs:
-            _wait()
+        _wait()
 
     with tempfile.TemporaryDirectory() as folder:
         _wait()
@@ -82,7 +82,7 @@ def main() -> None:
             line = "   ".join(f"{name} {at['seconds']:.2f} s {at['train']:.2f}" for name, at in last.items())
             print(f"epoch {epoch + 1}: {line}", flush=True)
         for process in processes.values():
-            process.wait()
+            process.communicate("go\n")
     _report(numbers)
 
 

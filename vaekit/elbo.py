@@ -48,16 +48,22 @@ def kl_divergence(mean: ArrayLike, log_var: ArrayLike) -> NDArray[np.float64]:
     return 0.5 * (np.exp(lv) - lv - 1 + mu * mu)
 
 
-def reconstruction_loss(x: ArrayLike, x_hat: ArrayLike, likelihood: Likelihood) -> NDArray[np.float64]:
-    """Negative log-likelihood of each item under the decoder's means.
+def reconstruction_loss(
+    x: ArrayLike, x_hat: ArrayLike, likelihood: Likelihood, *, scale: float = 1.0, units: ArrayLike = 1.0
+) -> NDArray[np.float64]:
+    """Negative log-likelihood of each item of V values under the decoder's means.
 
     - bernoulli: ``-sum(x log x_hat + (1 - x) log(1 - x_hat))``
-    - gaussian (unit variance): ``1/2 ||x - x_hat||^2``, without the constant ``D/2 log 2 pi``
+    - gaussian: ``1/2 ||(x - x_hat) / (scale units)||^2 + V log scale``, without the constant ``V/2 log 2 pi``
+    - discretized-logistic, over the 256 levels x = k/255, with s the scale and F the logistic function:
+      ``-sum log(F((x + 1/510 - x_hat) / s) - F((x - 1/510 - x_hat) / s))``; the first F is 1 for x = 1, the second 0 for x = 0
 
     Args:
         x: Items, shape (N, ...).
         x_hat: The decoder's means for them, same shape.
-        likelihood: "bernoulli" or "gaussian".
+        likelihood: "bernoulli", "gaussian" or "discretized-logistic".
+        scale: The likelihood's scale; see `vaekit.ModelSpec`.
+        units: What standardising divides each value by, of a shape that multiplies an item; see `vaekit.DataSpec.units`.
 
     Returns:
         Nats, shape (N,), float64.
@@ -75,8 +81,24 @@ def reconstruction_loss(x: ArrayLike, x_hat: ArrayLike, likelihood: Likelihood) 
         log_1_minus_p = np.log1p(-np.minimum(b, HIGHEST_PROBABILITY))
         return np.asarray(-(a * log_p + (1 - a) * log_1_minus_p).sum(axis=axes))
     if likelihood == "gaussian":
-        return np.asarray(0.5 * np.square(a - b).sum(axis=axes))
+        size = a[0].size if len(a) else 0
+        return np.asarray(0.5 * np.square((a - b) / (scale * np.asarray(units))).sum(axis=axes) + size * np.log(scale))
+    if likelihood == "discretized-logistic":
+        return np.asarray(-_log_mass(a, b, scale).sum(axis=axes))
     raise ConfigError(f"likelihood={likelihood!r} is unknown; choose one of {', '.join(LIKELIHOODS)}.")
+
+
+def _log_mass(x: NDArray[np.float64], mean: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """Log-probability of 8-bit levels: the logistic distribution's mass within half a level on either side.
+
+    With u and v the two edges, ``F(u) - F(v) = F(u) (1 - F(v)) (1 - exp(v - u))``, whose log loses nothing in the tails.
+    """
+    half = 0.5 / 255
+    upper, lower = (x + half - mean) / scale, (x - half - mean) / scale
+    log_below = np.where(x >= 1, 0.0, -np.logaddexp(0, -upper))  # log F(u)
+    log_above = np.where(x <= 0, 0.0, -np.logaddexp(0, lower))  # log(1 - F(v))
+    inner = (x > 0) & (x < 1)
+    return log_below + log_above + np.where(inner, np.log(-np.expm1(-2 * half / scale)), 0.0)
 
 
 def active_dimensions(mean: ArrayLike) -> tuple[int, ...]:

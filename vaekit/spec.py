@@ -3,7 +3,7 @@
 A `ModelSpec` is all that the two halves of a model, the exporter and the runtime have to agree on. How a model is built
 (layers, widths) is the training side's business and never needed to run it.
 
-Needs: the standard library. Must not import: torch, onnx, onnxruntime.
+Needs: NumPy. Must not import: torch, onnx, onnxruntime.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from dataclasses import dataclass
 from math import isfinite, prod
 from typing import Any, Final, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vaekit.errors import ConfigError
 
 Kind = Literal["vae", "ae"]
-Likelihood = Literal["bernoulli", "gaussian"]
+Likelihood = Literal["bernoulli", "gaussian", "discretized-logistic"]
 
 KINDS: Final = get_args(Kind)
 LIKELIHOODS: Final = get_args(Likelihood)
+
+SCALED: Final = ("gaussian", "discretized-logistic")
+"""Likelihoods with a scale parameter."""
 
 LAYOUTS: Final = {1: "D", 2: "DT", 3: "CHW"}
 """Names of an item's axes by their number: features; features over time; channels, height, width."""
@@ -34,16 +40,41 @@ PRIOR: Final = "standard-normal"
 
 
 @dataclass(frozen=True)
+class Feature:
+    """One column of a table, or one channel of a time series.
+
+    Attributes:
+        name: What the column is called.
+        offset: Subtracted from a value to standardise it, in the value's unit: the training items' mean.
+        scale: Then divided by, in the value's unit: their standard deviation.
+    """
+
+    name: str
+    offset: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be undone."""
+        if not (isfinite(self.offset) and isfinite(self.scale) and self.scale > 0):
+            raise ConfigError(
+                f"the column {self.name!r} has offset {self.offset} and scale {self.scale}; both are finite, the scale above 0."
+            )
+
+
+@dataclass(frozen=True)
 class DataSpec:
     """The arrays that a model takes and gives, one item at a time, as float32.
 
     Attributes:
         shape: One item without the batch: (C, H, W), (D, T) or (D,).
         range: Smallest and largest value, or None for real values without bounds.
+        features: For tables and time series, what stands at each place of the item's first axis. Graphs take and give values
+            in their own units: the standardisation is inside them, and stated here.
     """
 
     shape: tuple[int, ...]
     range: tuple[float, float] | None = (0.0, 1.0)
+    features: tuple[Feature, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no array can have."""
@@ -53,6 +84,31 @@ class DataSpec:
             raise ConfigError(f"shape={self.shape}: an item may hold at most {MAX_ITEM_VALUES:,} values.")
         if self.range is not None and not (isfinite(self.range[0]) and self.range[0] < self.range[1] < float("inf")):
             raise ConfigError(f"range={self.range}: give a finite minimum below a finite maximum, or None.")
+        if self.features and (self.is_chw or len(self.features) != self.shape[0] or self.range is not None):
+            raise ConfigError(
+                f"{len(self.features)} features for items of shape {self.shape} and range {self.range}: "
+                "features belong to (D,) or (D, T) without a range, one for each of D."
+            )
+
+    @property
+    def is_chw(self) -> bool:
+        """Whether an item has channels, height and width."""
+        return len(self.shape) == 3
+
+    @property
+    def units(self) -> NDArray[np.float64]:
+        """What standardising divides by, in a shape that multiplies one item: (D,), (D, 1), or () without features."""
+        return self._column([feature.scale for feature in self.features], 1.0)
+
+    @property
+    def offsets(self) -> NDArray[np.float64]:
+        """What standardising subtracts, shaped as `units`."""
+        return self._column([feature.offset for feature in self.features], 0.0)
+
+    def _column(self, values: list[float], default: float) -> NDArray[np.float64]:
+        if not values:
+            return np.asarray(default)
+        return np.asarray(values).reshape(-1, *(1 for _ in self.shape[1:]))
 
     @property
     def layout(self) -> str:
@@ -67,7 +123,7 @@ class DataSpec:
     @property
     def is_image(self) -> bool:
         """Whether an item is a grey (C = 1) or colour (C = 3) image."""
-        return len(self.shape) == 3 and self.shape[0] in (1, 3)
+        return self.is_chw and self.shape[0] in (1, 3)
 
 
 @dataclass(frozen=True)
@@ -79,13 +135,16 @@ class ModelSpec:
         data: The items.
         latent: Number of latent dimensions, d.
         likelihood: "bernoulli": the decoder emits each value's probability of being one, in [0, 1];
-            "gaussian": it emits the mean of a normal with unit variance, without bounds.
+            "gaussian": it emits the mean of a normal, in the data's units, without bounds;
+            "discretized-logistic": it emits the mean, in [0, 1], of a logistic distribution over 256 levels.
+        scale: The Gaussian's standard deviation, in standardised units, or the logistic's scale s; one number for all values.
     """
 
     kind: Kind
     data: DataSpec
     latent: int
     likelihood: Likelihood
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse combinations without a meaning."""
@@ -95,11 +154,13 @@ class ModelSpec:
             raise ConfigError(f"likelihood={self.likelihood!r} is unknown; choose one of {', '.join(LIKELIHOODS)}.")
         if self.latent < 1:
             raise ConfigError(f"latent={self.latent}: a latent code needs at least one dimension.")
-        if self.likelihood == "bernoulli" and self.data.range != (0.0, 1.0):
+        if self.likelihood != "gaussian" and self.data.range != (0.0, 1.0):
             raise ConfigError(
-                f"likelihood='bernoulli' needs data in [0, 1], but the range is {self.data.range}; "
+                f"likelihood={self.likelihood!r} needs data in [0, 1], but the range is {self.data.range}; "
                 "scale the data, or use likelihood='gaussian'."
             )
+        if not (isfinite(self.scale) and self.scale > 0) or (self.likelihood not in SCALED and self.scale != 1):
+            raise ConfigError(f"scale={self.scale}: give a positive number, and 1 for the likelihood {self.likelihood!r}.")
 
     @property
     def encoder_outputs(self) -> tuple[str, ...]:
@@ -109,7 +170,7 @@ class ModelSpec:
     @property
     def emits_range(self) -> tuple[float, float] | None:
         """Bounds of what the decoder emits, or None."""
-        return (0.0, 1.0) if self.likelihood == "bernoulli" else None
+        return None if self.likelihood == "gaussian" else (0.0, 1.0)
 
     def to_json(self) -> dict[str, Any]:
         """Give the spec as JSON's types, in the manifest's words."""
@@ -120,6 +181,7 @@ class ModelSpec:
                 "dtype": "float32",
                 "layout": self.data.layout,
                 "range": None if self.data.range is None else list(self.data.range),
+                **({"features": [vars(feature) for feature in self.data.features]} if self.data.features else {}),
             },
             "latent": {"shape": [self.latent], "prior": PRIOR if self.kind == "vae" else None},
             "posterior": {
@@ -130,6 +192,7 @@ class ModelSpec:
                 "name": self.likelihood,
                 "decoder_emits": "mean",
                 "range": None if self.emits_range is None else list(self.emits_range),
+                **({"scale": self.scale} if self.likelihood in SCALED else {}),
             },
         }
 
@@ -147,9 +210,14 @@ class ModelSpec:
                 data=DataSpec(
                     shape=tuple(_whole(size) for size in value["data"]["shape"]),
                     range=None if limits is None else (float(limits[0]), float(limits[1])),
+                    features=tuple(
+                        Feature(str(feature["name"]), float(feature["offset"]), float(feature["scale"]))
+                        for feature in value["data"].get("features", ())
+                    ),
                 ),
                 latent=_whole(value["latent"]["shape"][0]),
                 likelihood=value["likelihood"]["name"],
+                scale=float(value["likelihood"].get("scale", 1.0)),
             )
             # Writing it again must give every field that was read: a dtype, layout, family or order of outputs that this
             # version does not know can't slip through.

@@ -351,7 +351,8 @@ def negative_elbo_terms(
     """
     posterior = vae.encode(x)
     x_hat = vae.decode(posterior.sample(seed=seed, start=start))
-    reconstruction = reconstruction_loss(x, x_hat, vae.spec.likelihood)
+    spec = vae.spec
+    reconstruction = reconstruction_loss(x, x_hat, spec.likelihood, scale=spec.scale, units=spec.data.units)
     if vae.spec.kind == "ae":
         return posterior, reconstruction, np.zeros(posterior.mean.shape)
     return posterior, reconstruction, kl_divergence(posterior.mean, posterior.log_var)

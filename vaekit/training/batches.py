@@ -39,7 +39,8 @@ class Batches:
         """All items once, in a new order and as they are kept; the last batch may be smaller."""
         order = torch.randperm(len(self), generator=generator, device=generator.device).to(self._items.device)
         for start in range(0, len(self), batch_size):
-            yield self._items[order[start : start + batch_size]]
+            # Not [order]: on rows scattered over 47 MB index_select takes a fifth of the time.
+            yield self._items.index_select(0, order[start : start + batch_size])
 
     def ordered(self, batch_size: int) -> Iterator[Tensor]:
         """All items once, in their own order and as they are kept."""

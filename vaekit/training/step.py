@@ -1,7 +1,8 @@
-"""One optimisation step: gather, forward, both loss terms, backward, Adam; eager or compiled, fp32 or bf16.
+"""One optimisation step: forward, both loss terms, backward, Adam; fp32 or bf16.
 
-The forward pass with its losses can be compiled into one kernel sequence. That needs a C++ compiler and some seconds
-once; where either is missing the eager step does the same arithmetic in another order.
+There are three ways to the gradient, which differ in the order of their arithmetic alone: in closed form for an MLP on the CPU
+(`vaekit.training.analytic`), by autograd, and by autograd compiled into one kernel sequence, which needs a C++ compiler and
+some seconds once.
 
 Needs: torch.
 """
@@ -14,13 +15,15 @@ import sysconfig
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
 
 from vaekit.errors import CheckpointError
+from vaekit.training.analytic import AnalyticGradient, is_analytic
 from vaekit.training.config import TrainConfig
+from vaekit.training.models import MLP
 from vaekit.training.objective import Terms, negative_elbo_terms
 
 COMPILE_PAYS_AFTER: Final = 20_000
@@ -33,16 +36,20 @@ class Step:
     Attributes:
         model: The model in training.
         compiled: Whether full batches run through the compiled step.
+        analytic: Whether gradients come in closed form instead.
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig, device: torch.device, *, compiled: bool) -> None:
         self.model = model
         self.compiled = compiled
+        self.analytic = is_analytic(model, config, device) and not compiled
         self._config = config
         self._device = device
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._gradient = AnalyticGradient(cast(MLP, model), config) if self.analytic else None
+        weights = [self._gradient.weights] if self._gradient else list(self._parameters.values())
         # Fused: one kernel for all weights. torch's default loops over them in Python on the CPU, three times slower.
-        self._adam = torch.optim.Adam(self._parameters.values(), lr=config.learning_rate, fused=True)
+        self._adam = torch.optim.Adam(weights, lr=config.learning_rate, fused=True)
         # dynamic=False: one graph for full batches; the short last batch of an epoch runs eagerly.
         self._full: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = (
             torch.compile(self._loss, dynamic=False) if compiled else self._loss
@@ -62,6 +69,10 @@ class Step:
         """
         for group in self._adam.param_groups:
             group["lr"] = learning_rate
+        if self._gradient is not None:
+            sums = self._gradient(items, eps)
+            self._adam.step()
+            return sums
         loss, sums = self._forward(items, eps)
         loss.backward()  # type: ignore[no-untyped-call]
         self._adam.step()
@@ -70,11 +81,17 @@ class Step:
 
     def state(self) -> dict[str, Tensor]:
         """Adam's state by "moment/weight": exp_avg, exp_avg_sq and step."""
-        return {
-            f"{moment}/{name}": tensor
-            for name, parameter in self._parameters.items()
-            for moment, tensor in self._adam.state[parameter].items()
-        }
+        if self._gradient is None:
+            return {
+                f"{moment}/{name}": tensor
+                for name, parameter in self._parameters.items()
+                for moment, tensor in self._adam.state[parameter].items()
+            }
+        state = {}
+        for moment, tensor in self._adam.state[self._gradient.weights].items():
+            for name in self._parameters:
+                state[f"{moment}/{name}"] = tensor.clone() if moment == "step" else self._gradient.views(tensor)[name]
+        return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Put back what `state` gave.
@@ -87,7 +104,13 @@ class Step:
                 tensor = state.get(f"{moment}/{name}")
                 if tensor is None or (moment != "step" and tensor.shape != parameter.shape):
                     raise CheckpointError(f"the optimiser's state has no {moment} that fits the weight {name!r}.")
-                self._adam.state[parameter][moment] = tensor.to(self._device, copy=True)  # Adam writes to it
+                if self._gradient is None:
+                    self._adam.state[parameter][moment] = tensor.to(self._device, copy=True)  # Adam writes to it
+                elif moment == "step":
+                    self._adam.state[self._gradient.weights][moment] = tensor.clone()
+                else:
+                    flat = self._adam.state[self._gradient.weights].setdefault(moment, torch.zeros_like(self._gradient.weights))
+                    self._gradient.views(flat)[name].copy_(tensor)
 
     def _forward(self, items: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         if len(items) != self._config.batch_size:
