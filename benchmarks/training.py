@@ -6,6 +6,10 @@ their first epoch holds the compile time, which is reported apart and as the epo
 
 An epoch's seconds are those of its steps: gather, forward, backward, optimiser, and in vaekit the progress reports; for
 no contender the measuring on test items.
+
+Two more are not held against the classic loop: a convolutional model on a part of the items, and the machine itself, a large
+matrix product in both precisions. What a contender computes (multiplications and additions of its matrix products and
+convolutions, counted by torch) over what the machine computed in the same round is its fraction of the peak.
 """
 
 from __future__ import annotations
@@ -17,10 +21,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.sidebyside import Spread, keep, ratios
+
+if TYPE_CHECKING:
+    from vaekit.spec import DataSpec
+    from vaekit.training import TrainConfig
 
 CONTENDERS = {
     "classic": None,
@@ -29,6 +38,17 @@ CONTENDERS = {
     "bf16": {"precision": "bf16", "compile": False},
     "bf16, compiled": {"precision": "bf16", "compile": True},
 }
+CONV = {
+    "conv fp32": {"arch": "conv", "precision": "fp32", "compile": False},
+    "conv bf16": {"arch": "conv", "precision": "bf16", "compile": False},
+}
+ALL = [*CONTENDERS, *CONV, "machine"]
+CONV_ITEMS = 6400
+"""Items of a conv contender's epoch: 50 steps, where the others have 469."""
+
+PEAK_SIDE = 2048
+"""Side of the square matrices whose product is taken for the machine's peak."""
+
 GOALS = {"fp32": 1 / 3, "fp32, compiled": 1 / 3, "bf16": 1 / 4, "bf16, compiled": 1 / 4}
 
 
@@ -36,8 +56,17 @@ def contend(name: str, epochs: int) -> None:
     """Be one contender: for each line on standard input train an epoch, and print its numbers as a line of JSON."""
     from vaekit.datasets import load_dataset
 
+    if name == "machine":
+        for _ in range(epochs):
+            _wait()
+            _tell(**{precision: _peak(precision) for precision in ("fp32", "bf16")})
+        _wait()
+        return
     data = load_dataset("mnist")
-    options = CONTENDERS[name]
+    options = {**CONTENDERS, **CONV}[name]
+    if name in CONV:
+        part = replace(data.train, items=data.train.items[:CONV_ITEMS], labels=None)
+        data = replace(data, train=part)
     if options is None:
         from benchmarks.classic import ClassicLoop
 
@@ -54,9 +83,16 @@ def contend(name: str, epochs: int) -> None:
     from vaekit.training import EpochMetrics, TrainConfig, train
 
     def on_epoch(metrics: EpochMetrics) -> None:
-        _tell(seconds=metrics.seconds, train=metrics.train_negative_elbo, test=metrics.test_negative_elbo)
+        _tell(
+            seconds=metrics.seconds,
+            train=metrics.train_negative_elbo,
+            test=metrics.test_negative_elbo,
+            loading=metrics.loading_seconds,
+            operations=operations,
+        )
         _wait()
 
+    operations = len(data.train) * _operations(TrainConfig(**options), data.spec)
     with tempfile.TemporaryDirectory() as folder:
         _wait()
         train(data, TrainConfig(epochs=epochs, **options), Path(folder) / "run", on_epoch=on_epoch)
@@ -66,19 +102,19 @@ def main() -> None:
     """Let them take turns, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--contender", choices=list(CONTENDERS), help=argparse.SUPPRESS)
+    parser.add_argument("--contender", choices=ALL, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contender:
         contend(options.contender, options.epochs)
         return
-    numbers: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+    numbers: dict[str, list[dict[str, float]]] = {name: [] for name in ALL}
     with tempfile.TemporaryDirectory() as cache:
-        processes = {name: _start(name, options.epochs, Path(cache) / name.replace(", ", "-")) for name in CONTENDERS}
+        processes = {name: _start(name, options.epochs, Path(cache) / name.replace(", ", "-")) for name in ALL}
         for epoch in range(options.epochs):
-            order = list(CONTENDERS) if epoch % 2 == 0 else list(CONTENDERS)[::-1]
+            order = ALL if epoch % 2 == 0 else ALL[::-1]
             for name in order:
                 numbers[name].append(_turn(processes[name]))
-            last = {name: epochs[-1] for name, epochs in numbers.items()}
+            last = {name: numbers[name][-1] for name in CONTENDERS}
             line = "   ".join(f"{name} {at['seconds']:.2f} s {at['train']:.2f}" for name, at in last.items())
             print(f"epoch {epoch + 1}: {line}", flush=True)
         for process in processes.values():
@@ -88,13 +124,15 @@ def main() -> None:
 
 def _report(numbers: dict[str, list[dict[str, float]]]) -> None:
     # The first epoch warms up, and for the compiled ones holds the compile time.
+    machine = numbers.pop("machine")
     seconds = {name: [epoch["seconds"] for epoch in epochs[1:]] for name, epochs in numbers.items()}
     result: dict[str, Any] = {}
     print(
         f"\n{'':16}  epoch, s: median (10 % to 90 %)   of classic: median (10 % to 90 %)   goal   test -ELBO   "
         "largest gap to classic"
     )
-    for name, epochs in numbers.items():
+    for name in CONTENDERS:
+        epochs = numbers[name]
         ratio = ratios(seconds, name, "classic")
         gaps = [abs(ours["train"] - theirs["train"]) for ours, theirs in zip(epochs, numbers["classic"], strict=True)]
         goal = f"{GOALS[name]:.2f}" if name in GOALS else "-"
@@ -117,7 +155,53 @@ def _report(numbers: dict[str, list[dict[str, float]]]) -> None:
         after = f"pays after {cost / gain:.0f} epochs" if gain > 0 else "never pays"
         print(f"{name}: compiling costs {cost:.1f} s once with an empty cache, saves {gain:.2f} s an epoch, {after}")
         result[compiled]["compile_seconds"] = cost
-    keep("training", {"contenders": result})
+    print(f"\n{'':16}  items/s   GFLOP/s   of the machine's peak: median (10 % to 90 %)   waiting for items")
+    for name in [name for name in numbers if name != "classic"]:
+        epochs = numbers[name][1:]
+        rates = [epoch["operations"] / epoch["seconds"] for epoch in epochs]
+        peaks = [at["bf16" if "bf16" in name else "fp32"] for at in machine[1:]]
+        fraction = Spread.of([rate / peak for rate, peak in zip(rates, peaks, strict=True)])
+        loading = Spread.of([epoch["loading"] / epoch["seconds"] for epoch in epochs])
+        items = (CONV_ITEMS if name in CONV else 60_000) / Spread.of(seconds[name]).median
+        print(
+            f"{name:16}  {items:7,.0f}   {Spread.of(rates).median / 1e9:7.0f}   {fraction.text():44}   "
+            f"{100 * loading.median:.1f} %"
+        )
+        result.setdefault(name, {"epoch_seconds": vars(Spread.of(seconds[name]))})
+        result[name] |= {"of_peak": vars(fraction), "waiting_for_items": vars(loading), "items_per_second": items}
+    peak = {name: vars(Spread.of([at[name] for at in machine[1:]])) for name in ("fp32", "bf16")}
+    print(", ".join(f"peak {name} {at['median'] / 1e9:.0f} GFLOP/s" for name, at in peak.items()))
+    keep("training", {"contenders": result, "peak_operations_per_second": peak})
+
+
+def _peak(precision: str) -> float:
+    """Operations a second of a large square matrix product: the best of some tries, after a warm-up."""
+    import torch
+
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+    a, b = (torch.rand(PEAK_SIDE, PEAK_SIDE).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(4):
+        began = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - began)
+    return float(2 * PEAK_SIDE**3 / best)
+
+
+def _operations(config: TrainConfig, data: DataSpec) -> float:
+    """Operations of the matrix products and convolutions of a step, forwards and backwards, an item."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from vaekit.training.models import build_model
+    from vaekit.training.step import batch_terms
+
+    count, spec = 8, config.spec(data)
+    model = build_model(config, spec)
+    with FlopCounterMode(display=False) as counter:
+        terms = batch_terms(model, torch.rand(count, *data.shape), torch.randn(count, config.latent), config, spec)
+        (terms.reconstruction + terms.kl).sum().backward()
+    return float(counter.get_total_flops()) / count
 
 
 def _start(name: str, epochs: int, cache: Path) -> subprocess.Popen[str]:

@@ -39,12 +39,16 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
     shape = " x ".join(map(str, spec.data.shape))
     lines = [
         ("name", manifest.name),
-        ("model", f"{kind}, {spec.likelihood} likelihood"),
+        ("model", f"{kind}, {spec.likelihood_in_words}"),
         ("data", f"{spec.data.layout} {shape}, float32, {limits}"),
         (
             "latent",
             f"{spec.latent} dimensions, {len(statistics.active)} active over {statistics.items:,} training items",
         ),
+    ]
+    lines += [
+        (f"feature {index + 1}", f"{feature.name}, offset {feature.offset:.6g}, scale {feature.scale:.6g}")
+        for index, feature in enumerate(spec.data.features)
     ]
     for name, info in manifest.precisions.items():
         for half, graph in (("encoder", info.encoder), ("decoder", info.decoder)):
@@ -85,6 +89,7 @@ def _quality(quality: Mapping[str, float]) -> str:
     return (
         f"{quality['negative_elbo']:.2f} nats = {quality['reconstruction']:.2f} reconstruction "
         f"+ {quality['kl']:.2f} KL, over {quality['items']:,} test items"
+        + (f"; {quality['bits_per_dimension']:.3f} bits per dimension" if "bits_per_dimension" in quality else "")
     )
 
 

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from vaekit.datasets.options import DataOptions
 from vaekit.errors import ConfigError
 from vaekit.training.config import Device, Precision, Schedule, TrainConfig
 
 from .console import console, error_console, print_json, training_extra
+from .data_options import (
+    BackgroundOption,
+    ChannelsOption,
+    ColumnsOption,
+    DataArgument,
+    LabelOption,
+    MaxSkippedOption,
+    SizeOption,
+    SplitSeedOption,
+    StrideOption,
+    TestFractionOption,
+    WindowOption,
+    data_options,
+    read_data,
+)
 from .options import JsonOption, QuietOption
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
-    from vaekit.training import EpochMetrics, Progress
+from .train_report import TrainReport
 
 DEFAULT = TrainConfig()
+MODEL, OBJECTIVE, OPTIMISER = "The model", "The objective", "The optimiser"
 
 
 def train(
     context: typer.Context,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="`mnist`, or a folder of IDX files.")] = "mnist",
+    data: DataArgument = "mnist",
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="RUN", help="The run's folder; without it, `runs/` and the data's name."),
@@ -35,70 +48,195 @@ def train(
         Path | None,
         typer.Option("--resume", metavar="RUN", help="Go on with a run that was stopped, with its own options."),
     ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", metavar="FILE", help="A TOML file of options, as each run writes; others go before it."
+        ),
+    ] = None,
     kind: Annotated[
-        str, typer.Option("--kind", metavar="vae|ae", help="`ae` is the classic autoencoder.")
+        str, typer.Option("--kind", metavar="vae|ae", rich_help_panel=MODEL, help="`ae` is the classic autoencoder.")
     ] = DEFAULT.kind,
-    likelihood: Annotated[
-        str, typer.Option("--likelihood", metavar="bernoulli|gaussian", help="Cross-entropy, or squared error.")
-    ] = DEFAULT.likelihood,
+    arch: Annotated[
+        str,
+        typer.Option(
+            "--arch", metavar="auto|mlp|conv|resnet", rich_help_panel=MODEL, help="The network; `auto` is `mlp`."
+        ),
+    ] = DEFAULT.arch,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="PACKAGE.MODULE:CLASS", rich_help_panel=MODEL, help="A network of your own instead."
+        ),
+    ] = None,
     hidden: Annotated[
-        str, typer.Option("--hidden", metavar="W[,W…]", help="Widths of the encoder's hidden layers.")
-    ] = "400",
-    latent: Annotated[int, typer.Option("--latent", help="Latent dimensions.")] = DEFAULT.latent,
-    beta: Annotated[float, typer.Option("--beta", help="Weight of the KL in the loss; 1 is the ELBO.")] = DEFAULT.beta,
-    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the training items.")] = DEFAULT.epochs,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Items a step.")] = DEFAULT.batch_size,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Adam's step size.")] = DEFAULT.learning_rate,
+        str,
+        typer.Option(
+            "--hidden", metavar="W[,W…]", rich_help_panel=MODEL, help="`mlp`: widths of the encoder's hidden layers."
+        ),
+    ] = ",".join(map(str, DEFAULT.hidden)),
+    depth: Annotated[
+        int | None,
+        typer.Option("--depth", rich_help_panel=MODEL, help="`conv`, `resnet`: layers or blocks at each resolution."),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option("--width", rich_help_panel=MODEL, help="`conv`, `resnet`: channels at the highest resolution."),
+    ] = None,
+    latent: Annotated[int, typer.Option("--latent", rich_help_panel=MODEL, help="Latent dimensions.")] = DEFAULT.latent,
+    likelihood: Annotated[
+        str,
+        typer.Option(
+            "--likelihood",
+            metavar="bernoulli|gaussian|discretized-logistic",
+            rich_help_panel=OBJECTIVE,
+            help="Cross-entropy, squared error, or 8-bit levels (gives bits per dimension).",
+        ),
+    ] = DEFAULT.likelihood,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            "--scale",
+            metavar="NUMBER|learned",
+            rich_help_panel=OBJECTIVE,
+            help="`gaussian`: the standard deviation; `discretized-logistic`: the logistic's scale.",
+        ),
+    ] = None,
+    objective: Annotated[
+        str,
+        typer.Option(
+            "--objective", metavar="elbo|iwae", rich_help_panel=OBJECTIVE, help="`iwae`: the importance-weighted bound."
+        ),
+    ] = DEFAULT.objective,
+    importance_samples: Annotated[
+        int,
+        typer.Option("--importance-samples", metavar="K", rich_help_panel=OBJECTIVE, help="`iwae`: samples an item."),
+    ] = DEFAULT.importance_samples,
+    beta: Annotated[
+        float,
+        typer.Option("--beta", rich_help_panel=OBJECTIVE, help="Weight of the KL in the loss; 1 is the ELBO."),
+    ] = DEFAULT.beta,
+    kl_warmup: Annotated[
+        int,
+        typer.Option(
+            "--kl-warmup", metavar="STEPS", rich_help_panel=OBJECTIVE, help="Steps over which that weight rises from 0."
+        ),
+    ] = DEFAULT.kl_warmup,
+    free_bits: Annotated[
+        float,
+        typer.Option(
+            "--free-bits",
+            metavar="NATS",
+            rich_help_panel=OBJECTIVE,
+            help="KL that each latent dimension has for nothing.",
+        ),
+    ] = DEFAULT.free_bits,
+    binarize: Annotated[
+        str,
+        typer.Option(
+            "--binarize",
+            metavar="none|dynamic",
+            rich_help_panel=OBJECTIVE,
+            help="`dynamic`: draw each pixel as 0 or 1, anew each time.",
+        ),
+    ] = DEFAULT.binarize,
+    epochs: Annotated[
+        int, typer.Option("--epochs", rich_help_panel=OPTIMISER, help="Passes over the training items.")
+    ] = DEFAULT.epochs,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", rich_help_panel=OPTIMISER, help="Items a step, of all processes together.")
+    ] = DEFAULT.batch_size,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", rich_help_panel=OPTIMISER, help="Adam's step size.")
+    ] = DEFAULT.learning_rate,
     schedule: Annotated[
-        Schedule, typer.Option("--schedule", help="`cosine` lets the learning rate fall to 0 over the run.")
+        Schedule,
+        typer.Option(
+            "--schedule", rich_help_panel=OPTIMISER, help="`cosine` lets the learning rate fall to 0 over the run."
+        ),
     ] = DEFAULT.schedule,
-    warmup: Annotated[int, typer.Option("--warmup", help="Steps over which the learning rate rises.")] = DEFAULT.warmup,
-    seed: Annotated[int, typer.Option("--seed", help="Decides weights, order and noise.")] = DEFAULT.seed,
-    device: Annotated[Device, typer.Option("--device", help="Where to train.")] = DEFAULT.device,
+    warmup: Annotated[
+        int, typer.Option("--warmup", rich_help_panel=OPTIMISER, help="Steps over which the learning rate rises.")
+    ] = DEFAULT.warmup,
+    grad_clip: Annotated[
+        float,
+        typer.Option("--grad-clip", metavar="NORM", rich_help_panel=OPTIMISER, help="Longest gradient; 0 clips none."),
+    ] = DEFAULT.grad_clip,
+    ema: Annotated[
+        float,
+        typer.Option(
+            "--ema",
+            metavar="DECAY",
+            rich_help_panel=OPTIMISER,
+            help="Export a running average of the weights, e.g. 0.999.",
+        ),
+    ] = DEFAULT.ema,
+    seed: Annotated[
+        int, typer.Option("--seed", rich_help_panel=OPTIMISER, help="Decides weights, order and noise.")
+    ] = DEFAULT.seed,
+    device: Annotated[
+        Device, typer.Option("--device", rich_help_panel=OPTIMISER, help="Where to train.")
+    ] = DEFAULT.device,
     precision: Annotated[
-        Precision, typer.Option("--precision", help="`bf16`: matrix products in bfloat16.")
+        Precision, typer.Option("--precision", rich_help_panel=OPTIMISER, help="`bf16`: matrix products in bfloat16.")
     ] = DEFAULT.precision,
     compile_step: Annotated[
-        bool | None, typer.Option("--compile/--no-compile", help="Compile the step; without it, where it pays.")
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile", rich_help_panel=OPTIMISER, help="Compile the step; without it, where it pays."
+        ),
     ] = DEFAULT.compile,
+    size: SizeOption = None,
+    background: BackgroundOption = "black",
+    channels: ChannelsOption = None,
+    columns: ColumnsOption = "",
+    label: LabelOption = None,
+    window: WindowOption = None,
+    stride: StrideOption = None,
+    test_fraction: TestFractionOption = 0.1,
+    split_seed: SplitSeedOption = 0,
+    max_skipped: MaxSkippedOption = 0.1,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write numbers and pictures for TensorBoard into the run's folder.")
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a variational autoencoder (or a classic one), with a checkpoint after each epoch.
 
-    Stop with Ctrl-C; go on with `vaekit train --resume RUN`.
+    Stop with Ctrl-C; go on with `vaekit train --resume RUN`. Several processes:
+    `torchrun --nproc-per-node N -m vaekit train …`.
     """
     with training_extra("train"):
-        from vaekit.datasets import load_dataset
         from vaekit.training.checkpoint import RunInfo
+        from vaekit.training.config_file import FileConfig, merged, read_config
+        from vaekit.training.ranks import is_first
         from vaekit.training.trainer import train as run_training
     if resume is not None:
         _refuse_other_options(context)
         info = RunInfo.read(resume)
-        config, source, folder = info.config, info.data, resume
+        config, source, options, folder = info.config, info.data, info.data_options, resume
     else:
-        config = TrainConfig(
-            kind=kind,  # type: ignore[arg-type]  # TrainConfig checks it, with a better message
-            likelihood=likelihood,  # type: ignore[arg-type]
-            hidden=_widths(hidden),
-            latent=latent,
-            beta=beta,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            schedule=schedule,
-            warmup=warmup,
-            seed=seed,
-            device=device,
-            precision=precision,
-            compile=compile_step,
-        )
-        source, folder = data, out or Path("runs") / Path(data).resolve().name
-    dataset = load_dataset(source)
-    report = _Report(config, quiet=quiet or as_json, silent=as_json)
-    report.begin(dataset.name, len(dataset.train), len(dataset.test))
+        given = _given(context)
+        file = FileConfig() if config_file is None else read_config(config_file)
+        config = merged(TrainConfig, file=file.train, given=_of(TrainConfig, given))
+        options = merged(DataOptions, file=file.data, given=_of(DataOptions, given))
+        source = data if "data" in given or file.source is None else file.source
+        folder = out or Path("runs") / Path(source).resolve().name
+    silent = as_json or not is_first()
+    dataset = read_data(source, options, quiet=quiet or silent)
+    report = TrainReport(config, dataset.spec, quiet=quiet or silent, silent=silent)
+    report.begin(dataset)
     try:
-        with report.bar():
+        with ExitStack() as stack:
+            board = None
+            if tensorboard and is_first():
+                from vaekit.training.tracking import TensorBoard
+
+                spec = config.spec(dataset.spec)
+                board = stack.enter_context(TensorBoard(folder, dataset, spec, resume=resume is not None))
+                report.also = board.epoch
+            stack.enter_context(report.bar())
             checkpoint = run_training(
                 dataset,
                 config,
@@ -106,86 +244,44 @@ def train(
                 resume=resume is not None,
                 on_epoch=report.epoch,
                 on_progress=report.progress,
+                on_weights=None if board is None else board.weights,
             )
     except KeyboardInterrupt:
-        command = shlex.join(["vaekit", "train", "--resume", str(folder)])
-        error_console().print(f"stopped; go on with `{command}`", style="yellow", markup=False, soft_wrap=True)
+        if is_first():
+            command = shlex.join(["vaekit", "train", "--resume", str(folder)])
+            line = f"stopped; go on with `{command}`"
+            error_console().print(line, style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
+    if not is_first():
+        return
     if as_json:
         print_json({"run": str(folder), "epoch": checkpoint.epoch, **checkpoint.history[-1]})
     else:
         console().print(f"wrote {folder}, epoch {checkpoint.epoch}", markup=False, soft_wrap=True)
 
 
-class _Report:
-    """The progress bar, or plain lines where there is no terminal."""
+def _given(context: typer.Context) -> dict[str, Any]:
+    """What stands on the command line, by parameter, as the options' types."""
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
+    if "compile_step" in given:
+        given["compile"] = given.pop("compile_step")
+    if "hidden" in given:
+        given["hidden"] = _widths(given["hidden"])
+    if "scale" in given:
+        given["scale"] = _scale(given["scale"])
+    if "columns" in given:
+        given["columns"] = data_options(columns=given["columns"]).columns
+    return given
 
-    def __init__(self, config: TrainConfig, *, quiet: bool, silent: bool) -> None:
-        self._config = config
-        self._console = console()
-        self._silent = silent
-        self._bar: Bar | None = None
-        self._task: Any = None
-        self._wanted = not quiet and self._console.is_terminal
 
-    def begin(self, name: str, train_items: int, test_items: int) -> None:
-        config = self._config
-        self._print(
-            f"{name}: {train_items:,} training items, {test_items:,} test items; {config.kind}, "
-            f"hidden {','.join(map(str, config.hidden))}, latent {config.latent}, {config.likelihood}, beta {config.beta:g}; "
-            f"Adam {config.learning_rate:g} {config.schedule}, batch {config.batch_size}, {config.precision}, "
-            f"seed {config.seed}"
-        )
-
-    @contextmanager
-    def bar(self) -> Iterator[None]:
-        """Show a bar with epoch, rate, time left and the loss while the block runs."""
-        if not self._wanted:
-            yield
-            return
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        columns = (
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[rate]} steps/s"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[loss]}"),
-        )
-        with Bar(*columns, console=self._console, transient=True, speed_estimate_period=10) as self._bar:
-            self._task = self._bar.add_task(
-                "train", total=None, epoch=1, epochs=self._config.epochs, rate="-", loss="starting"
-            )
-            yield
-
-    def progress(self, at: Progress) -> None:
-        """Move the bar."""
-        if self._bar is None:
-            return
-        task = self._bar.tasks[0]
-        if task.total is None:  # a resumed run begins with the epochs that are done
-            self._bar.reset(self._task, total=at.epochs * at.steps, completed=(at.epoch - 1) * at.steps)
-        self._bar.update(
-            self._task,
-            completed=(at.epoch - 1) * at.steps + at.step,
-            epoch=at.epoch,
-            rate="-" if task.speed is None else f"{task.speed:.0f}",
-            loss=f"-ELBO {at.reconstruction + at.kl:.2f} = {at.reconstruction:.2f} + {at.kl:.2f}",
-        )
-
-    def epoch(self, metrics: EpochMetrics) -> None:
-        """Print an epoch's line."""
-        m = metrics
-        self._print(
-            f"epoch {m.epoch}/{self._config.epochs}  train -ELBO {m.train_negative_elbo:.2f}  "
-            f"test -ELBO {m.test_negative_elbo:.2f} = {m.test_reconstruction:.2f} reconstruction + {m.test_kl:.2f} KL  "
-            f"{m.steps / m.seconds:.0f} steps/s  {m.seconds:.1f} s"
-        )
-
-    def _print(self, line: str) -> None:
-        if not self._silent:
-            (self._bar.console if self._bar is not None else self._console).print(line, markup=False, soft_wrap=True)
+def _of(kind: type[TrainConfig | DataOptions], given: dict[str, Any]) -> dict[str, Any]:
+    """Those of the given options that are fields of a class."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in given.items() if name in names}
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -195,9 +291,16 @@ def _widths(text: str) -> tuple[int, ...]:
         raise ConfigError(f"--hidden {text!r}: give widths separated by commas, e.g. 400 or 512,256.") from None
 
 
+def _scale(text: str) -> float | str:
+    try:
+        return text if text == "learned" else float(text)
+    except ValueError:
+        raise ConfigError(f"--scale {text!r}: give a positive number, or `learned`.") from None
+
+
 def _refuse_other_options(context: typer.Context) -> None:
     """A resumed run has its own options; another one given beside --resume would be ignored, so it is an error."""
-    free = {"resume", "quiet", "as_json"}
+    free = {"resume", "tensorboard", "quiet", "as_json"}
     given = [
         parameter.opts[0]
         for parameter in context.command.params

@@ -8,6 +8,8 @@ Needs: NumPy. Must not import: torch, onnx, onnxruntime.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -88,6 +90,16 @@ def reconstruction_loss(
     raise ConfigError(f"likelihood={likelihood!r} is unknown; choose one of {', '.join(LIKELIHOODS)}.")
 
 
+def bits_per_dimension(nats: float, size: int) -> float:
+    """``nats / (V ln 2)`` of an item of V values; it means something for likelihoods of discrete values alone.
+
+    Args:
+        nats: Negative ELBO of an item, or the mean over items.
+        size: Values in an item, V.
+    """
+    return nats / (size * math.log(2))
+
+
 def _log_mass(x: NDArray[np.float64], mean: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     """Log-probability of 8-bit levels: the logistic distribution's mass within half a level on either side.
 
@@ -101,14 +113,13 @@ def _log_mass(x: NDArray[np.float64], mean: NDArray[np.float64], scale: float) -
     return log_below + log_above + np.where(inner, np.log(-np.expm1(-2 * half / scale)), 0.0)
 
 
-def active_dimensions(mean: ArrayLike) -> tuple[int, ...]:
+def active_dimensions(variance: ArrayLike) -> tuple[int, ...]:
     """Latent dimensions that carry information: those with ``Var_x(mean) > 0.01`` over a data set.
 
     Args:
-        mean: Posterior means of a data set, shape (N, D).
+        variance: Variance over a data set of each dimension's posterior mean, shape (D,).
 
     Returns:
         Their indices, ascending.
     """
-    variance = np.asarray(mean, np.float64).var(axis=0)
-    return tuple(int(d) for d in np.flatnonzero(variance > ACTIVE_VARIANCE))
+    return tuple(int(d) for d in np.flatnonzero(np.asarray(variance, np.float64) > ACTIVE_VARIANCE))

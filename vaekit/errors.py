@@ -14,7 +14,8 @@
     │   └── UnsafeGraphError        a graph reaches outside itself, or draws random numbers
     ├── TrainingError           training cannot go on
     │   ├── CheckpointError         a checkpoint is missing, damaged or of another run
-    │   └── DivergedError           the loss is no longer finite
+    │   ├── DivergedError           the loss is no longer finite
+    │   └── RankError               another process of the same run was lost
     └── ExportError             a model cannot be exported
         └── VerificationError       the exported graphs do not give the numbers that the model gives
 
@@ -84,6 +85,10 @@ class CheckpointError(TrainingError):
 
 class DivergedError(TrainingError):
     """The loss is no longer finite."""
+
+
+class RankError(TrainingError):
+    """Another process of the same run was lost, or this one found no place among them."""
 
 
 class ExportError(VaekitError):

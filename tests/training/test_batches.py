@@ -1,12 +1,15 @@
 """Batches: every item once, in an order that depends on (seed, epoch) alone."""
 
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from vaekit.training.batches import Batches, epoch_generator
+import vaekit.training.batches as module
+from vaekit.datasets.mapped import Rows
+from vaekit.training.batches import AHEAD, Batches, epoch_generator
 
 CPU = torch.device("cpu")
 COUNT = 103
@@ -19,7 +22,7 @@ def batches() -> Batches:
 
 def order(batches: Batches, seed: int, epoch: int, size: int = 10) -> list[int]:
     parts = batches.shuffled(size, epoch_generator(seed, epoch, CPU))
-    return [int(value) for part in parts for value in part[:, 0]]
+    return [int(value) for items, _ in parts for value in items[:, 0]]
 
 
 def test_an_epoch_has_every_item_once(batches: Batches) -> None:
@@ -52,7 +55,8 @@ def test_the_order_does_not_depend_on_the_batch_size(batches: Batches) -> None:
 
 @pytest.mark.parametrize(("size", "expected"), [(10, [10] * 10 + [3]), (103, [103]), (500, [103]), (1, [1] * 103)])
 def test_the_last_batch_may_be_smaller(batches: Batches, size: int, expected: list[int]) -> None:
-    assert [len(part) for part in batches.shuffled(size, epoch_generator(0, 1, CPU))] == expected
+    found = [(len(items), count) for items, count in batches.shuffled(size, epoch_generator(0, 1, CPU))]
+    assert found == [(count, count) for count in expected]
     assert [len(part) for part in batches.ordered(size)] == expected
 
 
@@ -78,3 +82,77 @@ def test_every_seed_gives_a_generator_of_standard_normals(seed: int) -> None:
     # Standard errors: 1/sqrt(n) = 0.007 of the mean, 1/sqrt(2n) = 0.005 of the deviation; four of each.
     assert abs(float(draws.mean())) < 0.03
     assert abs(float(draws.std()) - 1) < 0.02
+
+
+def test_streams_of_one_epoch_are_independent() -> None:
+    draws = [torch.randn(9, generator=epoch_generator(0, 1, CPU, stream)).tolist() for stream in ("", "a", "b")]
+    assert draws[0] == torch.randn(9, generator=epoch_generator(0, 1, CPU)).tolist()
+    assert all(a != b for a, b in combinations(draws, 2))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_the_parts_of_a_batch_are_the_batch(batches: Batches, parts: int) -> None:
+    whole = [items for items, _ in batches.shuffled(10, epoch_generator(0, 1, CPU))]
+    split = [list(batches.shuffled(10, epoch_generator(0, 1, CPU), part=part, parts=parts)) for part in range(parts)]
+    for index, items in enumerate(whole):
+        for part in range(parts):
+            own, count = split[part][index]
+            assert count == len(items)
+            assert own.tolist() == items[part::parts].tolist()
+
+
+def test_a_part_without_items_gets_one_that_does_not_count() -> None:
+    batches = Batches(np.arange(5, dtype=np.float32)[:, None], CPU)
+    own, count = list(batches.shuffled(4, epoch_generator(0, 1, CPU), part=2, parts=3))[-1]
+    assert (len(own), count) == (1, 1)
+
+
+@pytest.fixture
+def mapped(tmp_path: Path) -> np.memmap:  # type: ignore[type-arg]
+    path = tmp_path / "items.npy"
+    np.save(path, np.arange(COUNT * 4, dtype=np.float32).reshape(COUNT, 4))
+    return np.load(path, mmap_mode="r")
+
+
+@pytest.mark.parametrize("rows", [False, True], ids=["mapped", "rows of mapped"])
+def test_a_mapped_file_gives_the_batches_of_an_array_in_memory(mapped: np.memmap, rows: bool) -> None:  # type: ignore[type-arg]
+    array = np.asarray(mapped)[::2] if rows else np.asarray(mapped)
+    items = Rows(mapped, np.arange(0, COUNT, 2)) if rows else mapped
+    here, there = Batches(array.copy(), CPU), Batches(items, CPU)
+    for a, b in (
+        (here.ordered(10), there.ordered(10)),
+        *(
+            (
+                (items for items, _ in here.shuffled(10, epoch_generator(0, 1, CPU), part=part, parts=parts)),
+                (items for items, _ in there.shuffled(10, epoch_generator(0, 1, CPU), part=part, parts=parts)),
+            )
+            for part, parts in ((0, 1), (1, 2))
+        ),
+    ):
+        for x, y in zip(a, b, strict=True):
+            torch.testing.assert_close(x, y, rtol=0, atol=0)
+
+
+def test_a_mapped_file_is_read_a_few_batches_ahead_and_its_pages_are_let_go(
+    mapped: np.memmap,  # type: ignore[type-arg]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released: list[int] = []
+    monkeypatch.setattr(module, "release", lambda items: released.append(len(items)))
+    monkeypatch.setattr(module, "RELEASE_AFTER", 500)  # bytes: three batches of ten items of 16 bytes do not reach it
+    batches = Batches(mapped, CPU).ordered(10)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert 1 <= len(released) <= 1 + (AHEAD + 2) // 4
+    released.clear()
+    assert sum(len(items) for items in Batches(mapped, CPU).ordered(10)) == COUNT
+    assert len(released) == 1 + 11 // 4
+
+
+def test_an_error_while_reading_ahead_reaches_the_reader(mapped: np.memmap) -> None:  # type: ignore[type-arg]
+    class Lost(Rows):
+        def __getitem__(self, rows: object) -> np.ndarray:  # type: ignore[type-arg]
+            raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(Batches(Lost(mapped, np.arange(9)), CPU).ordered(1))

@@ -19,7 +19,7 @@ import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
-from vaekit.datasets import Dataset
+from vaekit.datasets import DataOptions, Dataset
 from vaekit.errors import CheckpointError, OutputError, VaekitError
 from vaekit.training import Checkpoint, EpochMetrics, TrainConfig, train
 from vaekit.training.checkpoint import checkpoint_folders, load_weights, write_checkpoint
@@ -92,7 +92,8 @@ def test_run_json_states_options_data_and_versions(whole: Path, small_dataset: D
     assert value["config"]["hidden"] == [16]
     assert value["config"]["seed"] == 5
     assert value["model"]["data"]["shape"] == [1, 28, 28]
-    assert value["data"] == {"source": small_dataset.source, "sha256": small_dataset.sha256}
+    options = DataOptions().to_json()
+    assert value["data"] == {"source": small_dataset.source, "sha256": small_dataset.sha256, "options": options}
     assert value["versions"]["torch"] == torch.__version__
     assert set(value["versions"]) == {"vaekit", "torch", "python"}
     assert Checkpoint.latest(whole).info.config == CONFIG
@@ -173,7 +174,7 @@ def without(name: str) -> Callable[[Any], Any]:
         (without("versions"), "'versions' is missing"),
         (lambda value: [value], "list indices"),
         (lambda value: {**value, "config": None}, "not iterable"),
-        (lambda value: {**value, "config": {**value["config"], "depth": 3}}, "does not know: depth"),
+        (lambda value: {**value, "config": {**value["config"], "no_such": 3}}, "does not know: no_such"),
         (lambda value: {**value, "config": {**value["config"], "latent": 2.5}}, "latent=2.5: give a whole number"),
         (lambda value: {**value, "config": {**value["config"], "beta": float("nan")}}, "beta=nan"),
         (lambda value: {**value, "model": {**value["model"], "kind": "gan"}}, "kind='gan' is unknown"),

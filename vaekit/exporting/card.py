@@ -6,6 +6,7 @@ Needs: the standard library.
 from __future__ import annotations
 
 from vaekit.manifest import Manifest
+from vaekit.spec import ModelSpec
 
 
 def model_card(manifest: Manifest) -> str:
@@ -19,7 +20,7 @@ def model_card(manifest: Manifest) -> str:
         f"# {manifest.name}",
         "",
         f"{kind} of {data['name']}: items of {shape} ({spec.data.layout}), {spec.latent} latent dimensions, "
-        f"{spec.likelihood} likelihood. A vaekit bundle, version 1.",
+        f"{spec.likelihood_in_words}. A vaekit bundle, version 1.",
         "",
         "| | |",
         "|---|---|",
@@ -33,6 +34,8 @@ def model_card(manifest: Manifest) -> str:
     ]
     if spec.kind == "vae":
         lines.append(f"| reconstruction, KL | {quality['reconstruction']:.2f}, {quality['kl']:.2f} nats |")
+    if "bits_per_dimension" in quality:
+        lines.append(f"| bits per dimension | {quality['bits_per_dimension']:.3f} |")
     lines += [
         f"| active latent dimensions | {len(statistics.active)} of {spec.latent} |",
         f"| largest difference from torch | encoder {fp32.error['encoder']:.1e}, decoder {fp32.error['decoder']:.1e}, "
@@ -45,6 +48,7 @@ def model_card(manifest: Manifest) -> str:
         "x = vae.sample(16, seed=7)  # float32, shape (16, " + ", ".join(map(str, spec.data.shape)) + ")",
         "```",
         "",
+        *_features(spec),
         "Check it on your machine with `vaekit verify PATH` (golden vectors) or `sha256sum -c SHA256SUMS` (files).",
         "",
         "Made by " + ", ".join(f"{name} {version}" for name, version in manifest.made_by["versions"].items()) + ".",
@@ -53,3 +57,21 @@ def model_card(manifest: Manifest) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _features(spec: ModelSpec) -> list[str]:
+    if not spec.data.features:
+        return []
+    return [
+        "Values go in and come out in their own units; the graphs standardise them:",
+        "",
+        "| | offset | scale |",
+        "|---|---|---|",
+        *(f"| {_one_cell(feature.name)} | {feature.offset:.6g} | {feature.scale:.6g} |" for feature in spec.data.features),
+        "",
+    ]
+
+
+def _one_cell(text: str) -> str:
+    """Make a column's name safe inside a table of Markdown: one line, no bars."""
+    return " ".join(text.split()).replace("|", "\\|")

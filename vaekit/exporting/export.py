@@ -23,6 +23,7 @@ from torch import nn
 
 from vaekit.bundle import CHECKSUMS, MANIFEST, Bundle, Golden, checksums, describe_file, describe_graph
 from vaekit.datasets import Dataset, load_dataset
+from vaekit.datasets.mapped import Items
 from vaekit.errors import CheckpointError, DataError, ExportError, OutputError, ShapeError, VerificationError
 from vaekit.exporting.card import model_card
 from vaekit.exporting.graphs import OPSET, evaluation_mode, to_onnx
@@ -37,7 +38,7 @@ from vaekit.runtime.verify import replay, verify_bundle
 from vaekit.spec import ModelSpec
 from vaekit.storage import new_folder
 from vaekit.training.checkpoint import Checkpoint
-from vaekit.training.models import DecoderGraph, EncoderGraph
+from vaekit.training.models import DecoderGraph, EncoderGraph, trained_spec
 
 TOLERANCES: Final = {"cpu": 1e-5, "cuda": 1e-4, "cuda-tf32": 5e-3, "other": 1e-3}
 """Largest absolute deviation by provider. TF32 keeps 10 mantissa bits; other providers may compute in half precision."""
@@ -50,6 +51,9 @@ COMPARED: Final = 256
 
 GOLDEN_ITEMS: Final = 64
 GOLDEN_SEED: Final = 0
+
+MEASURED: Final = 100_000
+"""Most items of each split that a bundle's numbers are measured on; more would take longer and change no digit."""
 
 PREVIEW: Final = (8, 8)
 """Rows and columns of preview.png."""
@@ -108,7 +112,8 @@ def export_bundle(
         _refuse_to_replace_other_folders(target)
     if isinstance(source, Checkpoint):
         model = source.model()
-        pair = ModulePair(EncoderGraph(model), DecoderGraph(model, source.spec.likelihood), source.spec)
+        spec = trained_spec(model, source.spec)
+        pair = ModulePair(EncoderGraph(model, spec), DecoderGraph(model, spec), spec)
         data = data or _own_data(source)
         made_with: Mapping[str, Any] = {"config": source.info.config.to_json(), "epoch": source.epoch}
     else:
@@ -117,8 +122,9 @@ def export_bundle(
             raise ExportError(
                 "a pair of modules was given without data; pass data=, real items to verify the graphs on."
             )
-    if data.spec.shape != pair.spec.data.shape:
-        raise ShapeError(f"the data has items of shape {data.spec.shape}, but the model takes {pair.spec.data.shape}.")
+    shape = tuple(data.train.items.shape[1:])
+    if shape != pair.spec.data.shape:
+        raise ShapeError(f"the data has items of shape {shape}, but the model takes {pair.spec.data.shape}.")
     for part, split in (("training", data.train), ("test", data.test)):
         if len(split) == 0:
             raise DataError(f"the data {data.name!r} has no {part} items; a bundle is measured on both parts.")
@@ -218,7 +224,7 @@ def _golden(pair: ModulePair, x: NDArray[np.float32], labels: NDArray[np.int64] 
 
 def _measured(manifest: Manifest, vae: VAE, data: Dataset, error: dict[str, float]) -> Manifest:
     """Add what is measured through ONNX Runtime: quality on test items, the aggregate posterior on training items."""
-    train, test = evaluate(vae, data.train.items), evaluate(vae, data.test.items)
+    train, test = evaluate(vae, _some(data.train.items)), evaluate(vae, _some(data.test.items))
     fp32 = manifest.precisions["fp32"]
     return manifest._replace(
         precisions={"fp32": PrecisionInfo(fp32.encoder, fp32.decoder, error, test.quality())},
@@ -230,6 +236,13 @@ def _measured(manifest: Manifest, vae: VAE, data: Dataset, error: dict[str, floa
             active=train.active,
         ),
     )
+
+
+def _some(items: Items) -> Items:
+    """All items, or of more than `MEASURED` so many, evenly spaced."""
+    if len(items) <= MEASURED:
+        return items
+    return np.asarray(items[np.linspace(0, len(items) - 1, MEASURED).astype(np.int64)])
 
 
 def _prove(folder: Path) -> None:
@@ -280,7 +293,7 @@ def _refuse_to_replace_other_folders(target: Path) -> None:
 
 
 def _own_data(checkpoint: Checkpoint) -> Dataset:
-    data = load_dataset(checkpoint.info.data)
+    data = load_dataset(checkpoint.info.data, checkpoint.info.data_options)
     if data.sha256 != checkpoint.info.data_sha256:
         raise CheckpointError(
             f"the data set {checkpoint.info.data!r} is no longer what {checkpoint.run} was trained on (SHA-256 {data.sha256}); "

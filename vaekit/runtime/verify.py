@@ -23,6 +23,9 @@ BATCHES = (1, 2, 7)
 LATENT_TOLERANCE = 1e-6
 """Largest deviation of z from its golden value: two roundings of a float32 near 4."""
 
+ROUNDING = 2.0**-21
+"""Relative difference that values without bounds may have besides: four roundings of a float32."""
+
 
 class Deviation(NamedTuple):
     """One measured deviation from the golden vectors.
@@ -87,9 +90,12 @@ def replay(session: VAE, golden: Golden, *, seed: int, batch: int) -> dict[str, 
         batch: Items a call.
 
     Returns:
-        Largest absolute difference of "encode mean", "encode log_var" (not for an autoencoder, which has none), "decode"
-        and "round trip", ``x -> posterior -> z -> x_hat``.
+        Largest difference of "encode mean", "encode log_var" (not for an autoencoder, which has none), "decode"
+        and "round trip", ``x -> posterior -> z -> x_hat``. It is absolute, and for items without bounds in standardised units
+        and beyond what a float32 of that size can hold; see `difference`.
     """
+    data = session.spec.data
+    units = None if data.range is not None else data.units
 
     def round_trip(x: NDArray[np.float32], start: int) -> NDArray[np.float32]:
         return session.decode(session.encode(x).sample(seed=seed, start=start))
@@ -100,8 +106,9 @@ def replay(session: VAE, golden: Golden, *, seed: int, batch: int) -> dict[str, 
     if session.spec.kind == "vae":
         log_var = in_batches(lambda x, _: session.encode(x).log_var, golden.x, batch)
         measured["encode log_var"] = difference(log_var, golden.log_var)
-    measured["decode"] = difference(in_batches(lambda z, _: session.decode(z), golden.z, batch), golden.x_hat)
-    measured["round trip"] = difference(in_batches(round_trip, golden.x, batch), golden.x_hat)
+    decoded = in_batches(lambda z, _: session.decode(z), golden.z, batch)
+    measured["decode"] = difference(decoded, golden.x_hat, units=units)
+    measured["round trip"] = difference(in_batches(round_trip, golden.x, batch), golden.x_hat, units=units)
     return measured
 
 
@@ -119,12 +126,20 @@ def in_batches(
     return np.concatenate([run(rows[start : start + batch], start) for start in range(0, len(rows), batch)])
 
 
-def difference(measured: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """Largest absolute difference; infinite where either holds a NaN, 0 where both hold the same infinity."""
+def difference(
+    measured: NDArray[np.float32], expected: NDArray[np.float32], *, units: NDArray[np.float64] | None = None
+) -> float:
+    """Largest absolute difference; infinite where either holds a NaN, 0 where both hold the same infinity.
+
+    With units the difference of each value is ``max(0, |a - b| - ROUNDING |b|) / unit``: two float32 near 100,000 can't
+    agree to 0.00001, whatever computes them.
+    """
     if measured.shape != expected.shape:
         return float("inf")
     equal = measured == expected
     with np.errstate(invalid="ignore"):
         gap = np.where(equal, 0.0, np.abs(measured.astype(np.float64) - expected.astype(np.float64)))
+        if units is not None:
+            gap = np.maximum(0.0, gap - ROUNDING * np.abs(expected.astype(np.float64))) / units
     largest = float(gap.max(initial=0.0))
     return float("inf") if isnan(largest) else largest

@@ -2,6 +2,7 @@
 
     runs/NAME/
       run.json                      configuration, data, what the model is, versions
+      config.toml                   the same options, to train again by `vaekit train --config`
       metrics.jsonl                 one line an epoch
       checkpoints/epoch-0010/
         weights.safetensors         the model
@@ -22,7 +23,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from vaekit.datasets import DataOptions
 from vaekit.errors import CheckpointError, ConfigError, OutputError, VaekitError
 from vaekit.spec import ModelSpec
 from vaekit.storage import new_folder, write_file
 from vaekit.training.config import TrainConfig
-from vaekit.training.models import MLP, build_model
+from vaekit.training.config_file import CONFIG, write_config
+from vaekit.training.models import build_model
 
 RUN = "run.json"
 METRICS = "metrics.jsonl"
@@ -57,6 +60,7 @@ class RunInfo:
         data: What `vaekit.datasets.load_dataset` finds the data by.
         data_sha256: SHA-256 of the data's content.
         versions: Versions of vaekit, torch and Python that began the run.
+        data_options: How the data was read.
     """
 
     config: TrainConfig
@@ -64,13 +68,14 @@ class RunInfo:
     data: str
     data_sha256: str
     versions: Mapping[str, str]
+    data_options: DataOptions = field(default_factory=DataOptions)
 
     def to_bytes(self) -> bytes:
         """Give the content of run.json."""
         value = {
             "config": self.config.to_json(),
             "model": self.spec.to_json(),
-            "data": {"source": self.data, "sha256": self.data_sha256},
+            "data": {"source": self.data, "sha256": self.data_sha256, "options": self.data_options.to_json()},
             "versions": dict(self.versions),
         }
         return _json(value)
@@ -90,6 +95,7 @@ class RunInfo:
                 data=str(value["data"]["source"]),
                 data_sha256=str(value["data"]["sha256"]),
                 versions=dict(value["versions"]),
+                data_options=DataOptions.from_json(value["data"].get("options", {})),
             )
         except FileNotFoundError:
             raise CheckpointError(
@@ -167,7 +173,7 @@ class Checkpoint:
         """
         return self._tensors(OPTIMIZER)
 
-    def model(self) -> MLP:
+    def model(self) -> torch.nn.Module:
         """Build the model with its trained weights, on the CPU.
 
         Raises:
@@ -216,7 +222,7 @@ def last_good(run: Path) -> str:
 
 
 def begin_run(run: Path, info: RunInfo) -> None:
-    """Make a run's folder, with run.json in it.
+    """Make a run's folder, with run.json and config.toml in it.
 
     Raises:
         OutputError: There is something at that path already, or it cannot be written.
@@ -227,6 +233,7 @@ def begin_run(run: Path, info: RunInfo) -> None:
         )
     with new_folder(run) as folder:
         write_file(folder / RUN, info.to_bytes())
+        write_config(folder / CONFIG, info.config, info.data, info.data_options)
 
 
 def write_checkpoint(

@@ -1,7 +1,8 @@
 """The epochs of a run: train, measure on the test items, write a checkpoint; begin, resume, stop cleanly.
 
-Everything random in epoch e comes from a generator seeded by (seed, e), and a checkpoint holds weights and Adam's state;
-so a resumed run gives the numbers of an uninterrupted one, bit for bit on the CPU.
+Everything random in epoch e comes from generators seeded by (seed, e), and a checkpoint holds weights and Adam's state;
+so a resumed run gives the numbers of an uninterrupted one, bit for bit on the CPU. Several processes share each batch, and
+draw the same random numbers for all of it; so their number changes the order of sums, and nothing else.
 
 Needs: torch, safetensors.
 """
@@ -13,7 +14,7 @@ import math
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import torch
 from vaekit.cores import count_cores
 from vaekit.datasets import Dataset
 from vaekit.errors import CheckpointError, ConfigError, DataError, DivergedError
+from vaekit.spec import ModelSpec
 from vaekit.training.batches import Batches, epoch_generator
 from vaekit.training.checkpoint import (
     CHECKPOINTS,
@@ -39,7 +41,8 @@ from vaekit.training.checkpoint import (
 )
 from vaekit.training.config import TrainConfig
 from vaekit.training.models import build_model
-from vaekit.training.step import Step, batch_terms, should_compile
+from vaekit.training.ranks import Ranks, local_device, ranks
+from vaekit.training.step import Step, batch_terms, binarized, kl_weight_at, noise_shape, should_compile
 
 LOOK_EVERY = 32
 """Steps between two looks at the loss: on a GPU each look waits for the device."""
@@ -62,6 +65,7 @@ class EpochMetrics:
         learning_rate: Adam's step size at the epoch's last step.
         steps: Steps in the epoch.
         seconds: Wall time of the epoch's steps, without measuring and saving.
+        loading_seconds: The part of it that the step waited for its items.
     """
 
     epoch: int
@@ -74,6 +78,7 @@ class EpochMetrics:
     learning_rate: float
     steps: int
     seconds: float
+    loading_seconds: float
 
 
 @dataclass(frozen=True)
@@ -105,8 +110,11 @@ def train(
     resume: bool = False,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_weights: Callable[[int, torch.nn.Module], None] | None = None,
 ) -> Checkpoint:
     """Train a model, with a checkpoint after each epoch.
+
+    Under torchrun every process calls this; rank 0 alone writes, and calls back.
 
     Args:
         data: Items to train and to test on.
@@ -115,6 +123,7 @@ def train(
         resume: Go on from the run's newest checkpoint; the configuration and the data must be those it began with.
         on_epoch: Called after each epoch's checkpoint is on disk.
         on_progress: Called every few steps.
+        on_weights: Called after `on_epoch` with the epoch and the model as it would be exported, in evaluation mode.
 
     Returns:
         The last checkpoint.
@@ -125,31 +134,163 @@ def train(
         ConfigError: The configuration does not fit the data or the machine.
         DataError: A split is empty, or its items are neither uint8 nor float32.
         DivergedError: The loss is no longer finite.
+        RankError: Another process of the run was lost.
 
     The process is left with denormal numbers flushed to zero (`torch.set_flush_denormal`).
     """
-    folder = Path(run)
     _check_data(data)
-    device = choose_device(config.device)
-    spec = config.spec(data.spec)
-    info = RunInfo(config, spec, data.source, data.sha256, _versions())
+    device = local_device(choose_device(config.device))
     _prepare(device)
-    model = build_model(config, spec).to(device)
-    per_epoch = math.ceil(len(data.train) / config.batch_size)
-    step = Step(model, config, device, compiled=should_compile(config, device, per_epoch * config.epochs))
-    history: list[Mapping[str, Any]] = []
-    if resume:
-        history = _resume(folder, info, step, data)
-    else:
-        begin_run(folder, info)
-    batches, test = Batches(data.train.items, device), Batches(data.test.items, device)
-    for epoch in range(len(history) + 1, config.epochs + 1):
-        metrics = _epoch(step, batches, test, config, epoch, folder, on_progress)
-        history.append(asdict(metrics))
-        write_checkpoint(folder, epoch, history, model.state_dict(), step.state())
-        if on_epoch is not None:
-            on_epoch(metrics)
-    return Checkpoint.latest(folder)
+    with ranks(device) as process:
+        _Run(data, config, Path(run), device, process).go(resume, on_epoch, on_progress, on_weights)
+    return Checkpoint.latest(Path(run))
+
+
+class _Run:
+    """One call of `train`: what stays the same from epoch to epoch."""
+
+    def __init__(self, data: Dataset, config: TrainConfig, folder: Path, device: torch.device, process: Ranks) -> None:
+        spec = config.spec(data.spec)
+        self.data = data
+        self.config = config
+        self.folder = folder
+        self.device = device
+        self.process = process
+        self.info = RunInfo(config, spec, data.source, data.sha256, _versions(), data.options)
+        self.per_epoch = math.ceil(len(data.train) / config.batch_size)
+        self.step = Step(
+            build_model(config, spec).to(device),
+            config,
+            spec,
+            device,
+            compiled=should_compile(config, device, self.per_epoch * config.epochs),
+            gradients_ready=self._share if process.size > 1 else None,
+        )
+        self.weight = 1.0
+        """This process's part of the batch's items."""
+        self.batches, self.test = Batches(data.train.items, device), Batches(data.test.items, device)
+
+    def go(
+        self,
+        resume: bool,
+        on_epoch: Callable[[EpochMetrics], None] | None,
+        on_progress: Callable[[Progress], None] | None,
+        on_weights: Callable[[int, torch.nn.Module], None] | None,
+    ) -> None:
+        """Train from the first epoch, or from the one after the newest checkpoint."""
+        history: list[Mapping[str, Any]] = []
+        if resume:
+            history = self._resume()
+        else:
+            self.process.first(lambda: begin_run(self.folder, self.info))
+        if not self.process.writes:
+            on_epoch = on_progress = on_weights = None
+        for epoch in range(len(history) + 1, self.config.epochs + 1):
+            metrics = self._epoch(epoch, on_progress)
+            history.append(asdict(metrics))
+            self.process.agree(self.step.model.parameters())
+            self.process.first(lambda: self._save(history))
+            if on_epoch is not None:
+                on_epoch(metrics)
+            if on_weights is not None:
+                with self.step.averaged(), evaluating(self.step.model):
+                    on_weights(epoch, self.step.model)
+
+    def _epoch(self, epoch: int, on_progress: Callable[[Progress], None] | None) -> EpochMetrics:
+        config, device, process = self.config, self.device, self.process
+        generator = epoch_generator(config.seed, epoch, device)
+        # Not the same numbers in every process: each draws for items of its own.
+        pixels = (
+            epoch_generator(config.seed, epoch, device, f"pixels {process.rank}") if config.binarize != "none" else None
+        )
+        before = (epoch - 1) * self.per_epoch
+        sums = torch.zeros(self.per_epoch, 2, dtype=torch.float64, device=device)
+        rate, looked, done, loading = 0.0, 0, 0, 0.0
+        self.step.model.train()
+        began = time.perf_counter()
+        waiting = self.batches.shuffled(config.batch_size, generator, part=process.rank, parts=process.size)
+        for index in range(self.per_epoch):
+            asked = time.perf_counter()
+            items, count = next(waiting)
+            loading += time.perf_counter() - asked
+            eps = torch.randn(noise_shape(config, count), generator=generator, device=device)
+            if process.size > 1:
+                eps, own = _own(eps, process), len(range(process.rank, count, process.size))
+                self.weight = own / count
+            rate = learning_rate_at(before + index, config, config.epochs * self.per_epoch)
+            found = self.step(items, eps, rate, kl_weight_at(before + index, config), pixels)
+            sums[index] = found if self.weight else 0
+            done += count
+            if (index + 1) % LOOK_EVERY == 0 or index + 1 == self.per_epoch:
+                process.add([sums[looked : index + 1]])
+                seen = sums[looked : index + 1].cpu()
+                if not bool(seen.isfinite().all()):
+                    raise self._diverged(epoch, before + looked + int((~seen.isfinite()).any(dim=1).nonzero()[0]))
+                looked = index + 1
+                if on_progress is not None:
+                    reconstruction, kl = (sums[:looked].sum(0) / done).tolist()
+                    on_progress(Progress(epoch, config.epochs, looked, self.per_epoch, reconstruction, kl))
+        seconds = time.perf_counter() - began
+        reconstruction, kl = (sums.sum(0) / done).tolist()
+        with self.step.averaged():
+            test_reconstruction, test_kl = measure(self.step.model, self.test, config, self.info.spec, process)
+        if not math.isfinite(test_reconstruction + test_kl):
+            raise self._diverged(epoch, before + self.per_epoch - 1)
+        return EpochMetrics(
+            epoch=epoch,
+            train_negative_elbo=reconstruction + kl,
+            train_reconstruction=reconstruction,
+            train_kl=kl,
+            test_negative_elbo=test_reconstruction + test_kl,
+            test_reconstruction=test_reconstruction,
+            test_kl=test_kl,
+            learning_rate=rate,
+            steps=self.per_epoch,
+            seconds=seconds,
+            loading_seconds=loading,
+        )
+
+    def _share(self, gradients: list[torch.Tensor]) -> None:
+        """From the mean over this process's items to the mean over the whole batch's."""
+        for gradient in gradients:
+            gradient.mul_(self.weight)
+        self.process.add(gradients)
+
+    def _save(self, history: list[Mapping[str, Any]]) -> None:
+        write_checkpoint(self.folder, len(history), history, self.step.weights(), self.step.state())
+
+    def _resume(self) -> list[Mapping[str, Any]]:
+        """Load a run's newest checkpoint into the step, and give its history; clear what a killed run left half written."""
+        folder, info = self.folder, self.info
+        begun = RunInfo.read(folder)
+        if begun.config != info.config or begun.spec != info.spec:
+            changed = [name for name, value in vars(begun.config).items() if value != getattr(info.config, name)]
+            raise CheckpointError(
+                f"{folder} was begun with other options ({', '.join(changed) or 'model'}); resume it with its own."
+            )
+        if begun.data_sha256 != info.data_sha256:
+            raise CheckpointError(
+                f"{folder} was begun with other data (SHA-256 {begun.data_sha256}, now {info.data_sha256})."
+            )
+        if begun.data_options != info.data_options:
+            raise CheckpointError(
+                f"{folder} was begun with the data read in another way; resume it with its own options."
+            )
+        self.process.first(lambda: _clear_leftovers(folder))
+        if not checkpoint_folders(folder):
+            return []
+        checkpoint = Checkpoint.latest(folder)
+        load_weights(self.step.model, checkpoint.weights(), checkpoint.folder)
+        self.step.load_state(checkpoint.optimizer())
+        self.process.first(lambda: write_metrics(folder, list(checkpoint.history)))
+        return list(checkpoint.history)
+
+    def _diverged(self, epoch: int, step: int) -> DivergedError:
+        rate = learning_rate_at(step, self.config, self.config.epochs * self.per_epoch)
+        return DivergedError(
+            f"the loss is not finite at epoch {epoch}, step {step + 1}, learning rate {rate:.3g}; {last_good(self.folder)}. "
+            "Train again with a smaller --learning-rate."
+        )
 
 
 def _check_data(data: Dataset) -> None:
@@ -192,100 +333,49 @@ def learning_rate_at(step: int, config: TrainConfig, steps: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * t))
 
 
-def measure(model: torch.nn.Module, batches: Batches, config: TrainConfig) -> tuple[float, float]:
-    """Mean reconstruction and KL over all items, in nats: one sample of the posterior an item, float32, fixed noise."""
-    exact = replace(config, precision="fp32")
+def measure(
+    model: torch.nn.Module, batches: Batches, config: TrainConfig, spec: ModelSpec, process: Ranks
+) -> tuple[float, float]:
+    """Mean reconstruction and KL over all items, in nats: one sample of the posterior an item, float32, fixed noise.
+
+    Each process measures every `process.size`-th batch.
+    """
+    plain = replace(config, precision="fp32", objective="elbo", importance_samples=1)
     generator = epoch_generator(config.seed, 0, batches.device)
+    pixels = epoch_generator(config.seed, 0, batches.device, "pixels") if config.binarize != "none" else None
     sums = torch.zeros(2, dtype=torch.float64, device=batches.device)
-    model.eval()
-    with torch.inference_mode():
-        for items in batches.ordered(TEST_BATCH):
-            eps = torch.randn(len(items), config.latent, generator=generator, device=batches.device)
-            terms = batch_terms(model, items, eps, exact)
-            sums += torch.stack((terms.reconstruction.double().sum(), terms.kl.double().sum()))
-    model.train()
+    with evaluating(model), torch.inference_mode():
+        for index, items in enumerate(batches.ordered(TEST_BATCH)):
+            eps = torch.randn(noise_shape(plain, len(items)), generator=generator, device=batches.device)
+            x = items if pixels is None else binarized(items, pixels)
+            if index % process.size == process.rank:
+                terms = batch_terms(model, x, eps, plain, spec)
+                sums += torch.stack((terms.reconstruction.double().sum(), terms.kl.double().sum()))
+    process.add([sums])
     reconstruction, kl = (sums / len(batches)).tolist()
     return reconstruction, kl
 
 
-def _epoch(
-    step: Step,
-    batches: Batches,
-    test: Batches,
-    config: TrainConfig,
-    epoch: int,
-    run: Path,
-    on_progress: Callable[[Progress], None] | None,
-) -> EpochMetrics:
-    device = batches.device
-    generator = epoch_generator(config.seed, epoch, device)
-    per_epoch = math.ceil(len(batches) / config.batch_size)
-    before = (epoch - 1) * per_epoch
-    sums = torch.zeros(per_epoch, 2, dtype=torch.float64, device=device)
-    rate, looked, done, began = 0.0, 0, 0, time.perf_counter()
-    step.model.train()
-    for index, items in enumerate(batches.shuffled(config.batch_size, generator)):
-        eps = torch.randn(len(items), config.latent, generator=generator, device=device)
-        rate = learning_rate_at(before + index, config, config.epochs * per_epoch)
-        sums[index] = step(items, eps, rate)
-        done += len(items)
-        if (index + 1) % LOOK_EVERY == 0 or index + 1 == per_epoch:
-            seen = sums[looked : index + 1].cpu()
-            if not bool(seen.isfinite().all()):
-                bad = looked + int((~seen.isfinite()).any(dim=1).nonzero()[0])
-                raise _diverged(
-                    epoch, before + bad, learning_rate_at(before + bad, config, config.epochs * per_epoch), run
-                )
-            looked = index + 1
-            if on_progress is not None:
-                reconstruction, kl = (sums.sum(0) / done).tolist()
-                on_progress(Progress(epoch, config.epochs, index + 1, per_epoch, reconstruction, kl))
-    seconds = time.perf_counter() - began
-    reconstruction, kl = (sums.sum(0) / done).tolist()
-    test_reconstruction, test_kl = measure(step.model, test, config)
-    if not math.isfinite(test_reconstruction + test_kl):
-        raise _diverged(epoch, before + per_epoch - 1, rate, run)
-    return EpochMetrics(
-        epoch=epoch,
-        train_negative_elbo=reconstruction + kl,
-        train_reconstruction=reconstruction,
-        train_kl=kl,
-        test_negative_elbo=test_reconstruction + test_kl,
-        test_reconstruction=test_reconstruction,
-        test_kl=test_kl,
-        learning_rate=rate,
-        steps=per_epoch,
-        seconds=seconds,
-    )
+@contextlib.contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode while the block runs."""
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()
 
 
-def _resume(run: Path, info: RunInfo, step: Step, data: Dataset) -> list[Mapping[str, Any]]:
-    """Load a run's newest checkpoint into the step, and give its history; clear what a killed run left half written."""
-    begun = RunInfo.read(run)
-    if begun.config != info.config or begun.spec != info.spec:
-        changed = [name for name, value in vars(begun.config).items() if value != getattr(info.config, name)]
-        raise CheckpointError(
-            f"{run} was begun with other options ({', '.join(changed) or 'model'}); resume it with its own."
-        )
-    if begun.data_sha256 != data.sha256:
-        raise CheckpointError(f"{run} was begun with other data (SHA-256 {begun.data_sha256}, now {data.sha256}).")
+def _own(eps: torch.Tensor, process: Ranks) -> torch.Tensor:
+    """The noise of this process's items: rows of the axis before the last; see `Batches.shuffled`."""
+    rows = range(process.rank, eps.shape[-2], process.size) or range(1)
+    return eps[..., list(rows), :]
+
+
+def _clear_leftovers(run: Path) -> None:
     for leftover in (*run.glob(f"{CHECKPOINTS}/.*"), *run.glob(f".{METRICS}.*")):
         with contextlib.suppress(OSError):  # a folder that takes no writes says so when the metrics are written
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    if not checkpoint_folders(run):
-        return []
-    checkpoint = Checkpoint.latest(run)
-    load_weights(step.model, checkpoint.weights(), checkpoint.folder)
-    step.load_state(checkpoint.optimizer())
-    write_metrics(run, list(checkpoint.history))
-    return list(checkpoint.history)
-
-
-def _diverged(epoch: int, step: int, rate: float, run: Path) -> DivergedError:
-    return DivergedError(
-        f"the loss is not finite at epoch {epoch}, step {step + 1}, learning rate {rate:.3g}; {last_good(run)}. "
-        "Train again with a smaller --learning-rate."
-    )
 
 
 def _prepare(device: torch.device) -> None:

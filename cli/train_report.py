@@ -1,0 +1,135 @@
+"""What `vaekit train` shows while it runs: a progress bar, or plain lines where there is no terminal.
+
+Needs: rich.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from vaekit.elbo import bits_per_dimension
+from vaekit.spec import DataSpec
+from vaekit.training.config import TrainConfig
+
+from .console import console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from vaekit.datasets import Dataset
+    from vaekit.training import EpochMetrics, Progress
+
+STARVED: Final = 0.05
+"""Part of an epoch that the step may wait for its items before the line says so."""
+
+
+class TrainReport:
+    """The progress bar, or plain lines where there is no terminal."""
+
+    def __init__(self, config: TrainConfig, data: DataSpec, *, quiet: bool, silent: bool) -> None:
+        self._config = config
+        self._console = console()
+        self._silent = silent
+        self._bar: Bar | None = None
+        self._task: Any = None
+        self._wanted = not quiet and self._console.is_terminal
+        self._size = data.size
+        self.also: Callable[[EpochMetrics], None] | None = None
+        """Called with each epoch's numbers besides."""
+
+    def begin(self, data: Dataset) -> None:
+        """Say what is trained on what."""
+        config = self._config
+        shape = " x ".join(map(str, data.train.items.shape[1:]))
+        self._print(
+            f"{data.name}: {len(data.train):,} training items, {len(data.test):,} test items of {shape}; {_model(config)}, "
+            f"latent {config.latent}, {config.likelihood}, {_objective(config)}; "
+            f"Adam {config.learning_rate:g} {config.schedule}, batch {config.batch_size}, {config.precision}, "
+            f"seed {config.seed}"
+        )
+        if data.skipped:
+            self._print(f"{len(data.skipped):,} files could not be read and are left out; `vaekit data` lists them")
+
+    @contextmanager
+    def bar(self) -> Iterator[None]:
+        """Show a bar with epoch, rate, time left and the loss while the block runs."""
+        if not self._wanted:
+            yield
+            return
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[rate]} steps/s"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[loss]}"),
+        )
+        with Bar(*columns, console=self._console, transient=True, speed_estimate_period=10) as self._bar:
+            self._task = self._bar.add_task(
+                "train", total=None, epoch=1, epochs=self._config.epochs, rate="-", loss="starting"
+            )
+            yield
+
+    def progress(self, at: Progress) -> None:
+        """Move the bar."""
+        if self._bar is None:
+            return
+        task = self._bar.tasks[0]
+        if task.total is None:  # a resumed run begins with the epochs that are done
+            self._bar.reset(self._task, total=at.epochs * at.steps, completed=(at.epoch - 1) * at.steps)
+        self._bar.update(
+            self._task,
+            completed=(at.epoch - 1) * at.steps + at.step,
+            epoch=at.epoch,
+            rate="-" if task.speed is None else f"{task.speed:.0f}",
+            loss=f"-ELBO {at.reconstruction + at.kl:.2f} = {at.reconstruction:.2f} + {at.kl:.2f}",
+        )
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """Print an epoch's line."""
+        m = metrics
+        self._print(
+            f"epoch {m.epoch}/{self._config.epochs}  train -ELBO {m.train_negative_elbo:.2f}  "
+            f"test -ELBO {m.test_negative_elbo:.2f} = {m.test_reconstruction:.2f} reconstruction + {m.test_kl:.2f} KL  "
+            f"{self._bits(m)}{m.steps / m.seconds:.0f} steps/s  {m.seconds:.1f} s{_waiting(m)}"
+        )
+        if self.also is not None:
+            self.also(metrics)
+
+    def _bits(self, metrics: EpochMetrics) -> str:
+        if self._config.likelihood != "discretized-logistic":
+            return ""
+        return f"{bits_per_dimension(metrics.test_negative_elbo, self._size):.3f} bits/dim  "
+
+    def _print(self, line: str) -> None:
+        if not self._silent:
+            (self._bar.console if self._bar is not None else self._console).print(line, markup=False, soft_wrap=True)
+
+
+def _model(config: TrainConfig) -> str:
+    if config.model is not None:
+        return f"{config.kind} {config.model}"
+    if config.arch in ("auto", "mlp"):
+        return f"{config.kind}, hidden {','.join(map(str, config.hidden))}"
+    sizes = "".join(f", {name} {value}" for name, value in (("depth", config.depth), ("width", config.width)) if value)
+    return f"{config.kind}, {config.arch}{sizes}"
+
+
+def _objective(config: TrainConfig) -> str:
+    parts = [f"iwae {config.importance_samples}" if config.objective == "iwae" else f"beta {config.beta:g}"]
+    if config.kl_warmup:
+        parts.append(f"KL warm-up {config.kl_warmup}")
+    if config.free_bits:
+        parts.append(f"free bits {config.free_bits:g}")
+    if config.binarize != "none":
+        parts.append(f"{config.binarize} binarisation")
+    return ", ".join(parts)
+
+
+def _waiting(metrics: EpochMetrics) -> str:
+    share = metrics.loading_seconds / metrics.seconds
+    return f", {100 * share:.0f} % of it waiting for items" if share > STARVED else ""
