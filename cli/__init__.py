@@ -18,7 +18,10 @@ import typer
 from vaekit.errors import VaekitError
 
 from .console import error_console, one_line
+from .data import data
+from .decode import decode
 from .doctor import doctor
+from .encode import encode
 from .export import export
 from .inspect import inspect
 from .morph import morph
@@ -34,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (train, export, verify, inspect, sample, reconstruct, morph, doctor):
+for command in (train, export, verify, inspect, sample, reconstruct, morph, encode, decode, data, doctor):
     app.command()(command)
 
 

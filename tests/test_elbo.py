@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch.distributions import Bernoulli, Independent, Normal
 from torch.distributions import kl_divergence as torch_kl
@@ -71,6 +72,48 @@ def test_gaussian_loss_is_torch_s_without_its_constant() -> None:
     np.testing.assert_allclose(reconstruction_loss(x, x_hat, "gaussian"), -log_prob - 15 * np.log(2 * np.pi), rtol=1e-9)
 
 
+@pytest.mark.parametrize("scale", [0.05, 0.7, 3.0])
+@pytest.mark.parametrize("shape", [(5,), (5, 8)])
+def test_gaussian_loss_with_a_scale_and_units_is_scipys_in_standardised_units(
+    scale: float, shape: tuple[int, ...]
+) -> None:
+    units = np.array([1e-3, 0.2, 1.0, 30.0, 1e5]).reshape(-1, *(1 for _ in shape[1:]))
+    x, x_hat = units * RNG.normal(size=(7, *shape)), units * RNG.normal(size=(7, *shape))
+    log_pdf = scipy.stats.norm.logpdf(x / units, loc=x_hat / units, scale=scale).reshape(7, -1).sum(1)
+    constant = 0.5 * x[0].size * np.log(2 * np.pi)
+    found = reconstruction_loss(x, x_hat, "gaussian", scale=scale, units=units)
+    np.testing.assert_allclose(found, -log_pdf - constant, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [0.002, 0.03, 0.5, 20.0])
+def test_discretized_logistic_loss_is_the_mass_that_scipys_logistic_has_between_levels(scale: float) -> None:
+    levels = np.arange(256) / 255
+    mean = RNG.random(256)
+    upper = np.where(levels == 1, np.inf, levels + 0.5 / 255)
+    lower = np.where(levels == 0, -np.inf, levels - 0.5 / 255)
+    # In the upper tail F rounds to 1: there the mass is the difference of the survival functions.
+    below, above = (scipy.stats.logistic(mean, scale).cdf, scipy.stats.logistic(mean, scale).sf)
+    mass = np.where(levels < mean, below(upper) - below(lower), above(lower) - above(upper))
+    sound = mass > 1e-290
+    assert sound.sum() > 100
+    found = reconstruction_loss(levels[:, None], mean[:, None], "discretized-logistic", scale=scale)
+    np.testing.assert_allclose(found[sound], -np.log(mass[sound]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.002, 0.1, 5.0])
+@pytest.mark.parametrize("mean", [0.0, 0.3337, 1.0])
+def test_the_256_levels_of_a_discretized_logistic_are_all_there_is(mean: float, scale: float) -> None:
+    levels = (np.arange(256, dtype=np.uint8) / np.float32(255)).astype(np.float32)[:, None]
+    loss = reconstruction_loss(levels, np.full_like(levels, mean), "discretized-logistic", scale=scale)
+    assert np.exp(-loss).sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_level_far_in_the_tail_costs_its_distance_over_the_scale() -> None:
+    # log F falls by 1 / s with distance: black under a white mean at s = 1/1000 costs 1000 - 1/510 * 1000 nats.
+    loss = reconstruction_loss([[0.0]], [[1.0]], "discretized-logistic", scale=1e-3)
+    np.testing.assert_allclose(loss, 1000 - 1000 / 510, rtol=1e-9)
+
+
 def test_saturated_probabilities_cost_much_but_not_infinitely() -> None:
     x = np.array([[0.0], [1.0], [0.0], [1.0]], np.float32)
     x_hat = np.array([[0.0], [1.0], [1.0], [0.0]], np.float32)
@@ -86,7 +129,7 @@ def test_the_clamp_changes_no_probability_that_float32_can_hold_below_one() -> N
     np.testing.assert_allclose(reconstruction_loss(np.zeros_like(p), p, "bernoulli"), expected.sum(axis=1), rtol=1e-12)
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "discretized-logistic"])
 def test_reconstruction_refuses_shapes_that_differ(likelihood: str) -> None:
     with pytest.raises(ShapeError, match=r"x has shape \(2, 3\) and x_hat \(2, 4\); they must be the same"):
         reconstruction_loss(np.zeros((2, 3)), np.zeros((2, 4)), likelihood)  # type: ignore[arg-type]
@@ -100,10 +143,10 @@ def test_an_unknown_likelihood_is_refused() -> None:
 def test_dimensions_are_active_where_their_means_vary_by_more_than_a_hundredth() -> None:
     signs = np.tile([1.0, -1.0], 50)[:, None]  # variance 1
     mean = 5 + signs * np.sqrt([0.0, 0.0099, 0.0101, 4.0])
-    found = active_dimensions(mean.astype(np.float32))
+    found = active_dimensions(mean.astype(np.float32).var(axis=0))
     assert found == (2, 3)
     assert all(type(dimension) is int for dimension in found)  # they go into JSON
 
 
 def test_no_dimension_is_active_where_the_means_do_not_vary() -> None:
-    assert active_dimensions(np.full((10, 3), 7.0)) == ()
+    assert active_dimensions(np.full((10, 3), 7.0).var(axis=0)) == ()

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NAMES = {
     *("VAE", "Encoder", "Decoder", "load"),
     *("Posterior", "prior", "reparameterise", "interpolate", "traverse", "noise"),
-    *("Bundle", "Manifest", "ModelSpec", "DataSpec"),
+    *("Bundle", "Manifest", "ModelSpec", "DataSpec", "Feature"),
     *("Deviation", "verify_bundle"),
     *("VaekitError", "__version__"),
 }
@@ -59,8 +59,9 @@ SIGNATURES = {
 FIELDS = {
     "Posterior": ["mean", "log_var"],
     "Deviation": ["what", "measured", "tolerance"],
-    "DataSpec": ["shape", "range"],
-    "ModelSpec": ["kind", "data", "latent", "likelihood"],
+    "DataSpec": ["shape", "range", "features"],
+    "Feature": ["name", "offset", "scale"],
+    "ModelSpec": ["kind", "data", "latent", "likelihood", "scale"],
 }
 
 TREE = {
@@ -79,6 +80,7 @@ TREE = {
     "TrainingError": "VaekitError",
     "CheckpointError": "TrainingError",
     "DivergedError": "TrainingError",
+    "RankError": "TrainingError",
     "ExportError": "VaekitError",
     "VerificationError": "ExportError",
 }

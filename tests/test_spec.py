@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vaekit.errors import ConfigError
-from vaekit.spec import MAX_ITEM_VALUES, DataSpec, ModelSpec
+from vaekit.spec import MAX_ITEM_VALUES, DataSpec, Feature, ModelSpec
 
 IMAGES = DataSpec((1, 28, 28))
 SPECS = [
@@ -17,7 +18,10 @@ SPECS = [
     ModelSpec("ae", IMAGES, 20, "bernoulli"),
     ModelSpec("vae", DataSpec((3, 64, 48), (-1.0, 1.0)), 1, "gaussian"),
     ModelSpec("ae", DataSpec((6, 128), None), 7, "gaussian"),
-    ModelSpec("vae", DataSpec((12,), (0.0, 255.0)), 2, "gaussian"),
+    ModelSpec("vae", DataSpec((12,), (0.0, 255.0)), 2, "gaussian", scale=1 / 3),
+    ModelSpec("vae", DataSpec((3, 8, 8)), 2, "discretized-logistic", scale=0.05),
+    ModelSpec("vae", DataSpec((2,), None, (Feature("a", -1.5, 0.1), Feature("b, °C", 1e6, 1e-6))), 2, "gaussian"),
+    ModelSpec("ae", DataSpec((2, 16), None, (Feature("left"), Feature("right"))), 2, "gaussian", scale=2.0),
 ]
 
 
@@ -43,8 +47,79 @@ def test_an_unbounded_autoencoder_is_described_as_the_format_says() -> None:
         "data": {"shape": [6, 128], "dtype": "float32", "layout": "DT", "range": None},
         "latent": {"shape": [7], "prior": None},
         "posterior": {"family": "point", "outputs": ["mean"]},
-        "likelihood": {"name": "gaussian", "decoder_emits": "mean", "range": None},
+        "likelihood": {"name": "gaussian", "decoder_emits": "mean", "range": None, "scale": 1.0},
     }
+
+
+def test_a_table_and_a_levels_scale_are_described_as_the_format_says() -> None:
+    table = DataSpec((2,), None, (Feature("age", 40.0, 12.5), Feature("income", 3e4, 2e4)))
+    assert ModelSpec("vae", table, 3, "gaussian", scale=0.5).to_json()["data"] == {
+        "shape": [2],
+        "dtype": "float32",
+        "layout": "D",
+        "range": None,
+        "features": [
+            {"name": "age", "offset": 40.0, "scale": 12.5},
+            {"name": "income", "offset": 3e4, "scale": 2e4},
+        ],
+    }
+    assert ModelSpec("vae", IMAGES, 3, "discretized-logistic", scale=0.04).to_json()["likelihood"] == {
+        "name": "discretized-logistic",
+        "decoder_emits": "mean",
+        "range": [0, 1],
+        "scale": 0.04,
+    }
+
+
+def test_a_gaussian_of_the_first_version_states_no_scale_which_was_one() -> None:
+    value = ModelSpec("ae", DataSpec((6, 128), None), 7, "gaussian").to_json()
+    del value["likelihood"]["scale"]
+    assert ModelSpec.from_json(value) == ModelSpec("ae", DataSpec((6, 128), None), 7, "gaussian", scale=1.0)
+
+
+def test_a_logistic_always_states_its_scale() -> None:
+    value = ModelSpec("vae", IMAGES, 7, "discretized-logistic", scale=0.1).to_json()
+    del value["likelihood"]["scale"]
+    with pytest.raises(ConfigError, match="incomplete or malformed: KeyError\\('scale'\\)"):
+        ModelSpec.from_json(value)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_that_is_not_a_positive_number_is_refused(scale: float) -> None:
+    with pytest.raises(ConfigError, match=r"give a positive number, and 1 for the likelihood 'gaussian'"):
+        ModelSpec("vae", IMAGES, 7, "gaussian", scale=scale)
+
+
+def test_a_bernoulli_has_no_scale() -> None:
+    with pytest.raises(ConfigError, match=r"scale=0\.5: give a positive number, and 1 for the likelihood 'bernoulli'"):
+        ModelSpec("vae", IMAGES, 7, "bernoulli", scale=0.5)
+
+
+@pytest.mark.parametrize(
+    ("offset", "scale"), [(0.0, 0.0), (0.0, -1.0), (0.0, float("inf")), (0.0, float("nan")), (float("inf"), 1.0)]
+)
+def test_a_column_whose_standardisation_cannot_be_undone_is_refused(offset: float, scale: float) -> None:
+    with pytest.raises(ConfigError, match=r"the column 'age' has offset .*; both are finite, the scale above 0"):
+        Feature("age", offset, scale)
+
+
+@pytest.mark.parametrize(
+    ("shape", "limits", "count"), [((3,), None, 2), ((3, 8), None, 8), ((3, 8, 8), None, 3), ((3,), (0.0, 1.0), 3)]
+)
+def test_features_belong_to_the_first_axis_of_unbounded_tables_and_series(
+    shape: tuple[int, ...], limits: tuple[float, float] | None, count: int
+) -> None:
+    with pytest.raises(ConfigError, match=r"features belong to \(D,\) or \(D, T\) without a range, one for each of D"):
+        DataSpec(shape, limits, tuple(Feature(str(number)) for number in range(count)))
+
+
+def test_units_and_offsets_multiply_and_shift_one_item() -> None:
+    features = (Feature("a", 10.0, 2.0), Feature("b", -5.0, 0.5))
+    row, series = DataSpec((2,), None, features), DataSpec((2, 3), None, features)
+    np.testing.assert_array_equal(row.offsets + row.units * np.ones(2), [12.0, -4.5])
+    np.testing.assert_array_equal(series.offsets + series.units * np.ones((2, 3)), [[12.0] * 3, [-4.5] * 3])
+    assert DataSpec((2, 3), None).units.shape == DataSpec((2, 3), None).offsets.shape == ()
+    assert (float(IMAGES.units), float(IMAGES.offsets)) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +166,10 @@ def test_a_range_without_a_finite_minimum_below_a_finite_maximum_is_refused(limi
     ("options", "message"),
     [
         ({"kind": "gan"}, r"kind='gan' is unknown; choose one of vae, ae\."),
-        ({"likelihood": "poisson"}, r"likelihood='poisson' is unknown; choose one of bernoulli, gaussian\."),
+        (
+            {"likelihood": "poisson"},
+            r"likelihood='poisson' is unknown; choose one of bernoulli, gaussian, discretized-logistic\.",
+        ),
         ({"latent": 0}, "latent=0: a latent code needs at least one dimension"),
         ({"data": DataSpec((4,), None)}, r"needs data in \[0, 1\], but the range is None"),
         ({"data": DataSpec((4,), (-1.0, 1.0))}, r"but the range is \(-1.0, 1.0\); scale the data, or use"),
@@ -152,6 +230,8 @@ def test_a_description_that_this_version_would_not_write_is_refused(
         (("data",), None),
         (("latent",), 20),
         (("posterior",), "point"),
+        (("data", "features"), [{"name": "a"}]),
+        (("data", "features"), 3),
     ],
 )
 def test_a_description_of_other_types_is_refused(path: tuple[str, ...], new: Any) -> None:
@@ -174,3 +254,10 @@ def test_a_description_without_one_of_its_fields_is_refused(section: str, field:
         del value[section][field]
     with pytest.raises(ConfigError, match=f"incomplete or malformed: KeyError\\('{field or section}'\\)"):
         ModelSpec.from_json(value)
+
+
+def test_a_likelihood_is_put_in_words_with_its_scale_if_it_has_one() -> None:
+    assert ModelSpec("vae", IMAGES, 2, "bernoulli").likelihood_in_words == "bernoulli likelihood"
+    assert (
+        ModelSpec("vae", IMAGES, 2, "gaussian", 0.123456).likelihood_in_words == "gaussian likelihood of scale 0.1235"
+    )

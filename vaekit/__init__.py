@@ -16,7 +16,7 @@ from vaekit.manifest import Manifest
 from vaekit.noise import noise
 from vaekit.runtime.session import VAE, Decoder, Encoder, load
 from vaekit.runtime.verify import Deviation, verify_bundle
-from vaekit.spec import DataSpec, ModelSpec
+from vaekit.spec import DataSpec, Feature, ModelSpec
 
 __version__ = "0.1.0"
 
@@ -27,6 +27,7 @@ __all__ = [
     "Decoder",
     "Deviation",
     "Encoder",
+    "Feature",
     "Manifest",
     "ModelSpec",
     "Posterior",

@@ -160,7 +160,9 @@ class ModelSpec:
                 "scale the data, or use likelihood='gaussian'."
             )
         if not (isfinite(self.scale) and self.scale > 0) or (self.likelihood not in SCALED and self.scale != 1):
-            raise ConfigError(f"scale={self.scale}: give a positive number, and 1 for the likelihood {self.likelihood!r}.")
+            raise ConfigError(
+                f"scale={self.scale}: give a positive number, and 1 for the likelihood {self.likelihood!r}."
+            )
 
     @property
     def encoder_outputs(self) -> tuple[str, ...]:
@@ -171,6 +173,11 @@ class ModelSpec:
     def emits_range(self) -> tuple[float, float] | None:
         """Bounds of what the decoder emits, or None."""
         return None if self.likelihood == "gaussian" else (0.0, 1.0)
+
+    @property
+    def likelihood_in_words(self) -> str:
+        """The likelihood, with its scale if it has one: "gaussian likelihood of scale 0.12"."""
+        return f"{self.likelihood} likelihood" + (f" of scale {self.scale:.4g}" if self.likelihood in SCALED else "")
 
     def to_json(self) -> dict[str, Any]:
         """Give the spec as JSON's types, in the manifest's words."""
@@ -205,6 +212,8 @@ class ModelSpec:
         """
         try:
             limits = value["data"]["range"]
+            if value["likelihood"]["name"] == "gaussian":  # older descriptions state no scale, which was always 1
+                value = {**value, "likelihood": {"scale": 1.0, **value["likelihood"]}}
             spec = cls(
                 kind=value["kind"],
                 data=DataSpec(

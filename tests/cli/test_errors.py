@@ -244,7 +244,7 @@ def test_out_is_checked_and_written_by_the_same_rules(tmp_path: Path) -> None:
         (["--from", "11"], r"label 11 was asked for, but the items' labels are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\."),
         (["--to", "@64"], r"item @64 was asked for, but there are 64; give @0 to @63\."),
         (["--from", "cat"], r"'cat' is no image file, no label \(3\) and no index \(@17\)\."),
-        (["--data", "mnst"], r"there is no data set 'mnst': it is neither a known name \(mnist\) nor a folder"),
+        (["--data", "mnst"], r"there is no data set 'mnst'; give a known name \(mnist, fashion-mnist\), a folder"),
     ],
 )
 def test_morph_of_what_is_not_there_is_refused(

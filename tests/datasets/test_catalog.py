@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaekit.datasets import DATA_VARIABLE, Dataset, Split, as_float, catalog, load_dataset
-from vaekit.errors import DataError
+from vaekit.datasets import DATA_VARIABLE, DataOptions, Dataset, Split, as_float, builtin, load_dataset
+from vaekit.errors import ConfigError, DataError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -32,11 +32,6 @@ def write_folder(folder: Path, content: list[np.ndarray], *, ending: str = ".gz"
     for stem, array in zip(STEMS, content, strict=True):
         write_idx(folder / (stem + ending), array)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(DATA_VARIABLE, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -102,20 +97,88 @@ def test_a_known_name_that_is_nowhere_says_where_it_was_looked_for(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(DATA_VARIABLE, "/nowhere")
-    monkeypatch.setattr(catalog, "__file__", str(tmp_path / "site-packages" / "vaekit" / "datasets" / "catalog.py"))
+    monkeypatch.setattr(builtin, "__file__", str(tmp_path / "site-packages" / "vaekit" / "datasets" / "builtin.py"))
+    monkeypatch.setitem(builtin.KNOWN, "mnist", builtin.KNOWN["mnist"]._replace(mirrors=()))
     expected = (
-        f"the data set 'mnist' was not found in /nowhere/mnist, data/mnist, {tmp_path}/site-packages/data/mnist; "
-        "set VAEKIT_DATA to the folder that holds mnist/, or give the path of its files."
+        f"the data set 'mnist' was not found in /nowhere/mnist, data/mnist, {tmp_path}/site-packages/data/mnist, "
+        f"{tmp_path}/cache/mnist; set VAEKIT_DATA to the folder that holds mnist/, or give the path of its files; "
+        "t10k-labels-idx1-ubyte.gz could not be downloaded: there is no mirror."
     )
     with pytest.raises(DataError, match=re.escape(expected)):
         load_dataset("mnist")
 
 
+def test_mnist_is_found_in_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(builtin, "__file__", str(tmp_path / "site-packages" / "vaekit" / "datasets" / "builtin.py"))
+    folder = tmp_path / "cache" / "mnist"
+    folder.mkdir(parents=True)
+    for stem in STEMS:
+        (folder / f"{stem}.gz").symlink_to(REPOSITORY / "data" / "mnist" / f"{stem}.gz")
+    assert len(load_dataset("mnist").train) == 60_000
+
+
 @pytest.mark.parametrize("name", ["minst", "fashion", "runs/none"])
-def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
-    expected = f"there is no data set '{name}': it is neither a known name (mnist) nor a folder with IDX files."
+def test_an_unknown_name_lists_what_can_be_read(name: str) -> None:
+    expected = (
+        f"there is no data set '{name}'; give a known name (mnist, fashion-mnist), a folder of images (.png, .jpg, .jpeg, "
+        ".webp) or of IDX files, or a .npy, .npz, .csv, .tsv, .parquet, .pq file."
+    )
     with pytest.raises(DataError, match=re.escape(expected)):
         load_dataset(name)
+
+
+def test_a_file_of_an_unknown_ending_lists_what_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "data.txt").write_text("1 2 3")
+    with pytest.raises(DataError, match=r"data\.txt is no data set that is known here; give a known name \(mnist"):
+        load_dataset(tmp_path / "data.txt")
+
+
+@pytest.mark.parametrize("options", [DataOptions(size=28), DataOptions(test_fraction=0.2), DataOptions(window=3)])
+def test_idx_data_comes_divided_and_in_one_size_so_an_option_for_that_is_an_error(
+    tmp_path: Path, options: DataOptions
+) -> None:
+    folder = write_folder(tmp_path / "shapes", arrays())
+    with pytest.raises(ConfigError, match=r"does not apply to a folder of IDX files \(no option would\)"):
+        load_dataset(folder, options)
+    with pytest.raises(ConfigError, match="does not apply to the data set 'mnist'"):
+        load_dataset("mnist", options)
+
+
+def fashion(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """Write a small set under Fashion-MNIST's name and state its packed files' digests as the published ones."""
+    content = arrays(seed=3)
+    write_folder(folder / "fashion-mnist", content)
+    known = builtin.KNOWN["fashion-mnist"]
+    remotes = [
+        remote._replace(sha256=hashlib.sha256((folder / "fashion-mnist" / remote.name).read_bytes()).hexdigest())
+        for remote in known.remotes
+    ]
+    monkeypatch.setitem(builtin.KNOWN, "fashion-mnist", known._replace(remotes=tuple(remotes)))
+    monkeypatch.setenv(DATA_VARIABLE, str(folder))
+    return content
+
+
+def test_fashion_mnist_is_held_to_the_digests_of_its_packed_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = fashion(tmp_path, monkeypatch)
+    found = load_dataset("fashion-mnist")
+    np.testing.assert_array_equal(found.train.items, content[0][:, None])
+    assert found.classes[9] == "ankle boot"
+    write_idx(tmp_path / "fashion-mnist" / f"{STEMS[3]}.gz", content[3] ^ 1)
+    with pytest.raises(DataError, match=rf"is not fashion-mnist: the SHA-256 of {STEMS[3]}\.gz is \w+, but of the"):
+        load_dataset("fashion-mnist")
+
+
+def test_unpacked_fashion_mnist_cannot_be_checked_and_is_refused_under_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = fashion(tmp_path, monkeypatch)
+    write_idx(tmp_path / "fashion-mnist" / STEMS[0], content[0])
+    with pytest.raises(DataError, match=r"give the folder's path to use it as it is\."):
+        load_dataset("fashion-mnist")
+    assert len(load_dataset(tmp_path / "fashion-mnist").train) == 6
 
 
 def test_other_content_under_a_known_name_is_refused_with_both_hashes(

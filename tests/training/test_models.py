@@ -1,13 +1,14 @@
 """The MLP models: shapes, sizes, and initial weights."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
-from vaekit.spec import DataSpec, Kind
+from vaekit.spec import DataSpec, Feature, Kind
 from vaekit.training.config import TrainConfig
-from vaekit.training.models import MLP, DecoderGraph, EncoderGraph, Model, build_model
+from vaekit.training.models import MLP, DecoderGraph, EncoderGraph, Model, build_model, trained_spec
 
 
 def build(kind: Kind = "vae", hidden: tuple[int, ...] = (400,), latent: int = 20, seed: int = 0, **data: object) -> MLP:
@@ -83,19 +84,59 @@ def test_building_a_model_leaves_torchs_random_numbers_alone() -> None:
 def test_the_encoder_graph_gives_what_encode_gives() -> None:
     x = torch.rand(3, 1, 28, 28)
     vae, ae = build("vae", (8,), 2), build("ae", (8,), 2)
-    mean, log_var = EncoderGraph(vae)(x)
+    mean, log_var = EncoderGraph(vae, vae.spec)(x)
     assert torch.equal(mean, vae.encode(x)[0])
     assert torch.equal(log_var, vae.encode(x)[1])
-    assert torch.equal(EncoderGraph(ae)(x), ae.encode(x)[0])
+    assert torch.equal(EncoderGraph(ae, ae.spec)(x), ae.encode(x)[0])
 
 
 def test_the_decoder_graph_gives_probabilities_or_plain_means() -> None:
     model = build("vae", (8,), 2)
     z = 3 * torch.randn(64, 2)
     params = model.decode_params(z)
-    probabilities = DecoderGraph(model, "bernoulli")(z)
-    torch.testing.assert_close(probabilities, 1 / (1 + torch.exp(-params)))
-    assert torch.equal(DecoderGraph(model, "gaussian")(z), params)
+    for likelihood in ("bernoulli", "discretized-logistic"):
+        probabilities = DecoderGraph(model, replace(model.spec, likelihood=likelihood))(z)  # type: ignore[arg-type]
+        torch.testing.assert_close(probabilities, 1 / (1 + torch.exp(-params)))
+    assert torch.equal(DecoderGraph(model, replace(model.spec, likelihood="gaussian"))(z), params)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 4)])
+def test_graphs_of_a_table_take_and_give_its_own_units(shape: tuple[int, ...]) -> None:
+    features = (Feature("pascal", 101_325.0, 850.0), Feature("kelvin", 288.0, 9.0), Feature("wind", -1.0, 0.25))
+    config = TrainConfig(likelihood="gaussian", hidden=(8,), latent=2)
+    spec = config.spec(DataSpec(shape, None, features))
+    model = build_model(config, spec)
+    column = (-1, *(1 for _ in shape[1:]))
+    offset = torch.tensor([101_325.0, 288.0, -1.0]).view(column)
+    unit = torch.tensor([850.0, 9.0, 0.25]).view(column)
+    x_std, z = torch.randn(5, *shape), torch.randn(5, 2)
+    mean, _ = EncoderGraph(model, spec)(offset + unit * x_std)
+    torch.testing.assert_close(mean, model.encode(x_std)[0], rtol=0, atol=1e-4)  # type: ignore[operator]
+    expected = offset + unit * model.decode_params(z)  # type: ignore[operator]
+    torch.testing.assert_close(DecoderGraph(model, spec)(z), expected)
+
+
+def test_a_learned_scale_is_one_weight_of_the_model_and_goes_into_its_spec() -> None:
+    config = TrainConfig(likelihood="gaussian", scale="learned", hidden=(8,), latent=2)
+    spec = config.spec(DataSpec((4,), None))
+    model = build_model(config, spec)
+    assert dict(model.named_parameters())["log_scale"].shape == ()
+    assert trained_spec(model, spec) == spec
+    with torch.no_grad():
+        model.log_scale.fill_(-2.0)  # type: ignore[operator, union-attr]
+    assert trained_spec(model, spec).scale == pytest.approx(0.1353352832)  # exp(-2)
+    fixed = TrainConfig(likelihood="gaussian", scale=3.0, hidden=(8,), latent=2)
+    plain = build_model(fixed, fixed.spec(spec.data))
+    assert "log_scale" not in plain.state_dict()
+    assert trained_spec(plain, fixed.spec(spec.data)).scale == 3.0
+
+
+@pytest.mark.parametrize("arch", ["auto", "mlp"])
+def test_auto_is_the_mlp_of_the_same_weights(arch: str) -> None:
+    config = TrainConfig(arch=arch)  # type: ignore[arg-type]
+    model, reference = build_model(config, config.spec(DataSpec((1, 28, 28)))), build()
+    assert type(model) is MLP
+    assert all(torch.equal(tensor, reference.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
 def test_anything_with_the_two_methods_is_a_model_and_nothing_else_is() -> None:

@@ -1,7 +1,9 @@
 """One optimisation step, against Adam written out in NumPy and against torch's own unfused Adam."""
 
+import math
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,21 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from vaekit.errors import CheckpointError
-from vaekit.spec import DataSpec
+from vaekit.spec import DataSpec, Feature
 from vaekit.training import step as step_module
 from vaekit.training.config import TrainConfig
-from vaekit.training.models import MLP, build_model
-from vaekit.training.step import COMPILE_PAYS_AFTER, Step, can_compile, should_compile
+from vaekit.training.models import MLP, build_model, trained_spec
+from vaekit.training.objective import Terms, negative_elbo_terms, sampled_terms, training_loss
+from vaekit.training.step import (
+    COMPILE_PAYS_AFTER,
+    Step,
+    batch_terms,
+    binarized,
+    can_compile,
+    kl_weight_at,
+    noise_shape,
+    should_compile,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -24,15 +36,19 @@ CPU = torch.device("cpu")
 SHAPE, BATCH, LATENT, RATE = (1, 6, 5), 8, 3, 3e-3
 
 
-def make(*, compiled: bool = False, **options: Any) -> Step:
+def make(*, compiled: bool = False, autograd: bool = False, ready: Any = None, **options: Any) -> Step:
     config = TrainConfig(**{"hidden": (16,), "latent": LATENT, "batch_size": BATCH, **options})
-    return Step(build_model(config, config.spec(DataSpec(SHAPE))), config, CPU, compiled=compiled)
+    if autograd:  # the closed form leaves a compiled step alone, and where nothing is compiled that is autograd
+        config = replace(config, compile=True)
+    spec = config.spec(DataSpec(SHAPE))
+    return Step(build_model(config, spec), config, spec, CPU, compiled=compiled, gradients_ready=ready)
 
 
-def batch(number: int, size: int = BATCH) -> tuple[Tensor, Tensor]:
+def batch(number: int, size: int = BATCH, samples: int | None = None) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(number)
     items = torch.randint(0, 256, (size, *SHAPE), generator=generator, dtype=torch.uint8)
-    return items, torch.randn(size, LATENT, generator=generator)
+    lead = () if samples is None else (samples,)
+    return items, torch.randn(*lead, size, LATENT, generator=generator)
 
 
 def reference_terms(model: MLP, items: Tensor, eps: Tensor, likelihood: str = "bernoulli") -> tuple[Tensor, Tensor]:
@@ -194,7 +210,7 @@ def test_a_failing_compiler_is_warned_of_and_the_run_goes_on(monkeypatch: pytest
         return call
 
     monkeypatch.setattr(torch, "compile", no_compiler)
-    step, eager = make(compiled=True), make()
+    step, eager = make(compiled=True), make(autograd=True)
     with pytest.warns(
         UserWarning, match="could not be compiled, so it runs uncompiled: InvalidCxxCompiler: No working"
     ):
@@ -213,7 +229,7 @@ def test_where_no_compiler_is_the_step_runs_uncompiled(tmp_path: Path, monkeypat
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("CXX", raising=False)
-    step, eager = make(compiled=True), make()
+    step, eager = make(compiled=True), make(autograd=True)
     with pytest.warns(UserWarning, match="the step could not be compiled, so it runs uncompiled"):
         found = step(*batch(0), RATE)
     torch._dynamo.reset()
@@ -223,13 +239,30 @@ def test_where_no_compiler_is_the_step_runs_uncompiled(tmp_path: Path, monkeypat
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.skipif(not can_compile(CPU), reason="no C++ compiler, or no Python.h, on this machine")
-def test_a_compiled_step_agrees_with_the_eager_one() -> None:
-    compiled, eager = make(compiled=True), make()
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"arch": "conv", "width": 4, "hidden": (400,), "free_bits": 0.1},
+        {
+            "objective": "iwae",
+            "importance_samples": 3,
+            "kl_warmup": 4,
+            "likelihood": "discretized-logistic",
+            "ema": 0.9,
+        },
+    ],
+    ids=str,
+)
+def test_a_compiled_step_agrees_with_the_eager_one(options: dict[str, Any]) -> None:
+    compiled, eager = make(compiled=True, **options), make(**options)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="the step could not be compiled")
         for number in range(6):
-            data = batch(number, BATCH if number != 3 else 5)
-            torch.testing.assert_close(compiled(*data, RATE), eager(*data, RATE), rtol=1e-4, atol=1e-3)
+            data = batch(number, BATCH if number != 3 else 5, options.get("importance_samples"))
+            weight = kl_weight_at(number, compiled.config)
+            found, expected = compiled(*data, RATE, weight), eager(*data, RATE, weight)
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
     assert compiled.compiled
     # Where a gradient is next to nothing its sign is chance, and Adam's first steps go by the sign.
     near = (weights(compiled.model) - weights(eager.model)).abs() < 1e-4
@@ -261,3 +294,281 @@ def test_compiling_is_done_as_asked_else_where_it_can_be_and_pays(monkeypatch: p
     monkeypatch.setattr(step_module, "can_compile", lambda _: False)
     assert not should_compile(TrainConfig(), CPU, 10**9)
     assert should_compile(TrainConfig(compile=True), CPU, 1)  # and falls back with a warning, see above
+
+
+def test_the_kls_weight_rises_in_a_line_from_zero_to_beta() -> None:
+    config = TrainConfig(beta=3.0, kl_warmup=4)
+    assert [kl_weight_at(step, config) for step in range(6)] == [0, 0.75, 1.5, 2.25, 3, 3]
+    assert kl_weight_at(0, TrainConfig(beta=3.0)) == 3.0
+
+
+def test_noise_has_a_row_an_item_and_a_layer_a_sample() -> None:
+    assert noise_shape(TrainConfig(latent=7), 5) == (5, 7)
+    assert noise_shape(TrainConfig(latent=7, objective="iwae", importance_samples=3), 5) == (3, 5, 7)
+    assert noise_shape(TrainConfig(latent=7, objective="iwae"), 5) == (1, 5, 7)
+
+
+@pytest.mark.parametrize("autograd", [False, True])
+def test_a_given_weight_of_the_kl_takes_betas_place(autograd: bool) -> None:
+    given, asked, plain = make(autograd=autograd), make(autograd=autograd, beta=0.25), make(autograd=autograd)
+    assert given.analytic is not autograd
+    for number in range(3):
+        given(*batch(number), RATE, 0.25)
+        asked(*batch(number), RATE)
+        plain(*batch(number), RATE)
+    torch.testing.assert_close(weights(given.model), weights(asked.model), rtol=0, atol=1e-6)
+    assert not torch.allclose(weights(given.model), weights(plain.model), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options", [{"objective": "iwae", "importance_samples": 4}, {"free_bits": 0.2}, {"kl_warmup": 9}]
+)
+def test_a_step_follows_the_gradient_of_its_objective(options: dict[str, Any]) -> None:
+    step = make(**options)
+    config = TrainConfig(hidden=(16,), latent=LATENT, **options)
+    reference = build_model(config, step.spec).double()
+    samples = 4 if "objective" in options else None
+    items, eps = batch(0, samples=samples)
+    found = step(items, eps, RATE, 0.6)
+    x, eps = items.double() / 255, eps.double()
+    mean, log_var = reference.encode(x)  # type: ignore[operator]
+    posterior, prior = Normal(mean, (log_var / 2).exp()), Normal(0.0, 1.0)
+    z = posterior.loc + posterior.scale * eps
+    params = reference.decode_params(z.flatten(0, -2)).view(*z.shape[:-1], *SHAPE)  # type: ignore[operator]
+    losses = nn.functional.binary_cross_entropy_with_logits(params, x.expand_as(params), reduction="none")
+    reconstruction = losses.flatten(-3).sum(-1)
+    if samples:
+        kl = (posterior.log_prob(z) - prior.log_prob(z)).sum(-1)
+        loss = -((-(reconstruction + 0.6 * kl)).exp().mean(0).log()).mean()
+        expected = torch.stack((reconstruction.mean(0).sum(), kl.mean(0).sum()))
+    else:
+        kl = kl_divergence(posterior, prior)
+        charged = kl.mean(0).clamp(min=options.get("free_bits", 0.0)).sum()
+        loss = reconstruction.mean() + 0.6 * charged
+        expected = torch.stack((reconstruction.sum(), kl.sum()))
+    loss.backward()
+    torch.testing.assert_close(found.double(), expected.detach(), rtol=1e-5, atol=1e-3)
+    gradient = torch.cat([p.grad.flatten() for p in reference.parameters() if p.grad is not None])
+    # Adam's first step goes by the gradient's sign alone; its first moment is a tenth of the gradient.
+    moment = torch.cat([step.state()[f"exp_avg/{name}"].flatten() for name, _ in reference.named_parameters()])
+    torch.testing.assert_close(10 * moment.double(), gradient, rtol=1e-4, atol=1e-4 * float(gradient.abs().max()))
+
+
+def test_terms_of_a_batch_are_the_elbos_or_means_over_samples() -> None:
+    step, config = make(), TrainConfig(hidden=(16,), latent=LATENT)
+    items, eps = batch(0)
+    x = items.float() / 255
+    torch.testing.assert_close(
+        batch_terms(step.model, items, eps, config, step.spec), negative_elbo_terms(step.model, x, eps, step.spec)
+    )
+    _, many = batch(0, samples=3)
+    samples = sampled_terms(step.model, x, many, step.spec)
+    expected = Terms(samples.reconstruction.mean(0), samples.kl.mean(0))
+    torch.testing.assert_close(batch_terms(step.model, items, many, config, step.spec), expected)
+
+
+@pytest.mark.parametrize("autograd", [False, True])
+def test_columns_train_in_standardised_units(autograd: bool) -> None:
+    features = tuple(Feature(str(number), 100.0 * number, 0.5 + number) for number in range(5))
+    config = TrainConfig(likelihood="gaussian", scale=0.7, hidden=(16,), latent=LATENT, batch_size=BATCH)
+    config = replace(config, compile=True) if autograd else config
+    spec, plain = config.spec(DataSpec((5,), None, features)), config.spec(DataSpec((5,), None))
+    raw = Step(build_model(config, spec), config, spec, CPU, compiled=False)
+    standardised = Step(build_model(config, plain), config, plain, CPU, compiled=False)
+    assert raw.analytic is standardised.analytic is not autograd
+    for number in range(5):
+        x, eps = torch.randn(BATCH, 5, generator=torch.Generator().manual_seed(number)), batch(number)[1]
+        own = torch.from_numpy(spec.data.offsets + spec.data.units * x.double().numpy()).float()
+        torch.testing.assert_close(raw(own, eps, RATE), standardised(x, eps, RATE), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(weights(raw.model), weights(standardised.model), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "discretized-logistic"])
+def test_a_learned_scale_goes_to_the_datas_noise(likelihood: str) -> None:
+    # Items are one picture and noise, so a decoder that knows the picture has the noise for its error.
+    noise = 0.06
+    config = TrainConfig(likelihood=likelihood, scale="learned", hidden=(8,), latent=1, batch_size=64)  # type: ignore[arg-type]
+    spec = config.spec(DataSpec(SHAPE))
+    step = Step(build_model(config, spec), config, spec, CPU, compiled=False)
+    generator = torch.Generator().manual_seed(0)
+    picture = 0.3 + 0.4 * torch.rand(SHAPE, generator=generator)
+    for number in range(700):
+        x = picture + noise * torch.randn(64, *SHAPE, generator=generator)
+        x = (255 * x.clamp(0, 1)).round().to(torch.uint8)
+        step(x, torch.randn(64, 1, generator=generator), 1e-2 if number < 500 else 2e-3)
+    scale = trained_spec(step.model, spec).scale
+    # A logistic distribution of scale s that is fitted to N(0, sigma) has s = 0.57 sigma or so: numerically, E log-pdf's best.
+    expected = noise if likelihood == "gaussian" else best_logistic_scale() * noise
+    assert scale == pytest.approx(expected, rel=0.07)
+
+
+def best_logistic_scale() -> float:
+    """Scale of the logistic density with the highest mean log-density under N(0, 1)."""
+    at = np.linspace(-8, 8, 4001)
+    weight = np.exp(-(at**2) / 2)
+    scales = np.linspace(0.4, 0.8, 401)
+    means = [float((weight * (-at / s - math.log(s) - 2 * np.logaddexp(0, -at / s))).sum()) for s in scales]
+    return float(scales[int(np.argmax(means))])
+
+
+def test_pixels_are_drawn_with_their_values_for_probabilities() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(20_000, 1)
+    p = torch.arange(256).double() / 255
+    for items in (pixels, pixels.float() / 255):
+        drawn = binarized(items, torch.Generator().manual_seed(0))
+        assert drawn.dtype == torch.float32
+        assert set(drawn.unique().tolist()) == {0.0, 1.0}
+        error = (drawn.double().mean(0) - p).abs()
+        assert bool((error <= 4.5 * (p * (1 - p) / 20_000).sqrt()).all())  # black and white exactly
+        assert torch.equal(drawn, binarized(items, torch.Generator().manual_seed(0)))
+        assert not torch.equal(drawn, binarized(items, torch.Generator().manual_seed(1)))
+
+
+@pytest.mark.parametrize("autograd", [False, True])
+def test_a_binarising_step_is_a_step_on_drawn_pixels(autograd: bool) -> None:
+    drawing, plain = make(autograd=autograd, binarize="dynamic"), make(autograd=autograd)
+    generator, same = torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
+    for number in range(3):  # each batch is drawn anew
+        items, eps = batch(number)
+        assert torch.equal(drawing(items, eps, RATE, generator=generator), plain(binarized(items, same), eps, RATE))
+    assert torch.equal(weights(drawing.model), weights(plain.model))
+
+
+@pytest.mark.parametrize("autograd", [False, True])
+def test_the_average_is_the_one_written_down_and_leaves_training_alone(autograd: bool) -> None:
+    step, plain = make(autograd=autograd, ema=0.9), make(autograd=autograd)
+    average = weights(step.model)
+    for t in range(1, 101):
+        step(*batch(t % 7), RATE)
+        plain(*batch(t % 7), RATE)
+        decay = min(0.9, (1 + t) / (10 + t))
+        average = decay * average + (1 - decay) * weights(step.model)
+    assert torch.equal(weights(step.model), weights(plain.model))
+    training = weights(step.model)
+    assert float((average - training).abs().max()) > RATE
+    with step.averaged():
+        torch.testing.assert_close(weights(step.model), average, rtol=0, atol=1e-5)
+    assert torch.equal(weights(step.model), training)
+    kept = step.weights()
+    torch.testing.assert_close(
+        torch.cat([kept[name].double().flatten() for name, _ in step.model.named_parameters()]),
+        average,
+        rtol=0,
+        atol=1e-5,
+    )
+    assert torch.equal(step(*batch(0), RATE), plain(*batch(0), RATE))
+
+
+def test_after_an_error_inside_the_weights_in_training_are_back() -> None:
+    step = make(ema=0.9)
+    step(*batch(0), RATE)
+    training = weights(step.model)
+    with pytest.raises(KeyError), step.averaged():
+        raise KeyError
+    assert torch.equal(weights(step.model), training)
+
+
+def test_without_an_average_the_weights_are_the_models_own() -> None:
+    step = make()
+    step(*batch(0), RATE)
+    training = weights(step.model)
+    with step.averaged():
+        assert torch.equal(weights(step.model), training)
+    kept = step.weights()
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in step.model.state_dict().items())
+    step(*batch(1), RATE)  # a copy, which later steps do not change
+    assert not torch.equal(kept["encoder.0.weight"], step.model.state_dict()["encoder.0.weight"])
+
+
+@pytest.mark.parametrize("options", [{}, {"ema": 0.8}, {"arch": "conv", "hidden": (400,), "width": 4, "ema": 0.8}])
+@pytest.mark.parametrize(("before", "after"), [(False, False), (False, True), (True, False), (True, True)])
+def test_a_run_goes_on_from_its_state_whichever_way_the_gradient_came(
+    options: dict[str, Any], before: bool, after: bool
+) -> None:
+    first, second = make(autograd=before, **options), make(autograd=after, seed=9, **options)
+    for number in range(15):
+        first(*batch(number), RATE)
+    second.model.load_state_dict(first.weights())  # the averaged ones, as a checkpoint has them
+    second.load_state({name: tensor.clone() for name, tensor in first.state().items()})
+    assert torch.equal(weights(first.model), weights(second.model))
+    for number in range(15, 20):
+        torch.testing.assert_close(first(*batch(number), RATE), second(*batch(number), RATE), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(weights(first.model), weights(second.model), rtol=0, atol=1e-4 if before != after else 0)
+    ours, theirs = first.weights(), second.weights()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=1e-4 if before != after else 0)
+
+
+def test_a_state_without_averages_is_refused_where_they_are_wanted() -> None:
+    step = make()
+    step(*batch(0), RATE)
+    with pytest.raises(CheckpointError, match=r"has no ema that fits the weight 'encoder\.0\.weight'"):
+        make(ema=0.9).load_state(step.state())
+
+
+@pytest.mark.parametrize("autograd", [False, True])
+def test_gradients_may_be_averaged_over_processes_before_adam(autograd: bool) -> None:
+    # Two steps play two processes of half a batch each; what one has gathered is the other's part of the mean.
+    items, eps = batch(0)
+    gathered: list[list[Tensor]] = []
+
+    def gather(gradients: list[Tensor]) -> None:
+        gathered.append([gradient.clone() for gradient in gradients])
+
+    def average(gradients: list[Tensor]) -> None:
+        for gradient, other in zip(gradients, gathered[0], strict=True):
+            gradient.add_(other).div_(2)
+
+    make(autograd=autograd, ready=gather)(items[:4], eps[:4], RATE)
+    half, whole = make(autograd=autograd, ready=average), make(autograd=autograd)
+    half(items[4:], eps[4:], RATE)
+    whole(items, eps, RATE)
+    assert len(gathered[0]) == (8 if autograd else 1)
+    for name, tensor in whole.state().items():
+        torch.testing.assert_close(half.state()[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("autograd", [False, True])
+def test_a_long_gradient_is_shortened_to_the_norm_that_was_asked_for(autograd: bool) -> None:
+    free, clipped, loose = (make(autograd=autograd, grad_clip=norm) for norm in (0.0, 0.5, 1e9))
+    for step in (free, clipped, loose):
+        step(*batch(0), RATE)
+    moments = [
+        torch.cat([t.flatten() for n, t in s.state().items() if "exp_avg/" in n]) for s in (free, clipped, loose)
+    ]
+    norm = 10 * float(moments[0].norm())  # the first moment is a tenth of the gradient
+    assert norm > 1
+    assert 10 * float(moments[1].norm()) == pytest.approx(0.5, rel=1e-4)
+    torch.testing.assert_close(moments[1] * (norm / 0.5), moments[0], rtol=1e-3, atol=1e-6)
+    assert torch.equal(moments[0], moments[2])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"arch": "conv", "width": 4},
+        {"arch": "resnet", "width": 4},
+        {"arch": "resnet", "width": 4, "precision": "bf16", "likelihood": "discretized-logistic"},
+        {"arch": "conv", "width": 4, "objective": "iwae", "importance_samples": 3, "binarize": "dynamic", "ema": 0.9},
+        {"objective": "iwae", "importance_samples": 3, "precision": "bf16", "kl_warmup": 5},
+    ],
+    ids=str,
+)
+def test_every_kind_of_model_learns(options: dict[str, Any]) -> None:
+    hidden = (400,) if "arch" in options else (16,)
+    step = make(hidden=hidden, grad_clip=100.0, **options)
+    generator = torch.Generator().manual_seed(0)
+    # Black and white items: one bit, which the code can carry at a cost of 0.7 nats, where chance costs 20.8.
+    items = (torch.arange(BATCH) % 2 * 255).to(torch.uint8)[:, None, None, None].expand(BATCH, *SHAPE).contiguous()
+    eps = torch.randn(noise_shape(step.config, BATCH), generator=generator)
+
+    def loss() -> float:
+        """The objective itself: with several samples, the two sums of a step are means that do not add up to the bound."""
+        with torch.no_grad():
+            return float(training_loss(step.model, items.float() / 255, eps, step.config, step.spec, 1.0)[0])
+
+    before = loss()
+    for _ in range(80):
+        noise = torch.randn(noise_shape(step.config, BATCH), generator=generator)
+        assert bool(step(items, noise, 1e-2, 1.0, generator).isfinite().all())
+    assert loss() < 0.5 * before

@@ -1,4 +1,4 @@
-"""IDX: the file format of MNIST and its relatives, plain or gzipped.
+"""IDX: the file format of MNIST and its relatives, plain or gzipped, and the folder of four such files that they are.
 
     0  0  type  dimensions | sizes, 4 bytes each, big-endian | values, last axis fastest
 
@@ -10,6 +10,7 @@ Needs: NumPy. Source: the format's description on the MNIST page of LeCun, Corte
 from __future__ import annotations
 
 import gzip
+import hashlib
 import struct
 import zlib
 from io import BufferedIOBase
@@ -19,7 +20,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vaekit.datasets.dataset import Split
 from vaekit.errors import DataError
+
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+"""The four files of an MNIST-like data set, each plain or with ".gz"."""
 
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
@@ -77,3 +87,46 @@ def _read(file: BufferedIOBase, count: int) -> bytearray:
     while chunk := file.read(min(CHUNK, count - len(content))):
         content += chunk
     return content
+
+
+def read_folder(folder: Path) -> tuple[Split, Split, str]:
+    """Read the four files of an MNIST-like data set.
+
+    Returns:
+        Training and test split, items (N, 1, H, W), and the SHA-256 of the four arrays' bytes in the order of `FILES`.
+
+    Raises:
+        DataError: A file is missing or damaged, or the files do not belong together.
+    """
+    digest = hashlib.sha256()
+    arrays = []
+    for stem in FILES:
+        array = read_idx(find_file(folder, stem))
+        digest.update(np.ascontiguousarray(array).data)
+        arrays.append(array)
+    train, test = _split(folder, arrays[0], arrays[1]), _split(folder, arrays[2], arrays[3])
+    if train.items.shape[1:] != test.items.shape[1:]:
+        raise DataError(
+            f"{folder}: training images have shape {train.items.shape[1:]}, test images {test.items.shape[1:]}."
+        )
+    return train, test, digest.hexdigest()
+
+
+def find_file(folder: Path, stem: str) -> Path:
+    """One of the four files, plain or packed.
+
+    Raises:
+        DataError: It is not there.
+    """
+    for ending in ("", ".gz"):
+        if (folder / (stem + ending)).exists():
+            return folder / (stem + ending)
+    raise DataError(f"{folder} has no file {stem} or {stem}.gz; an IDX data set has {', '.join(FILES)}.")
+
+
+def _split(folder: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels) or len(images) == 0:
+        raise DataError(
+            f"{folder}: images have shape {images.shape} and labels {labels.shape}; expected (N, H, W) and (N,), N > 0."
+        )
+    return Split(images[:, None], labels.astype(np.int64))

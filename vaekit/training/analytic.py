@@ -5,12 +5,12 @@ arrays allocated once, a step costs little more than its products; autograd spen
 Other models, and other devices than the CPU, take the autograd step.
 
     l = decoder(z),  z = mean + sigma eps,  sigma = exp(log_var / 2),  (mean, log_var) = encoder(x)
-    L = mean over N items of reconstruction(x, l) + beta KL
+    L = mean over N items of reconstruction(x, l) + w KL,  w the KL's weight
 
     dL/dl       = (sigmoid(l) - x) / N                                    Bernoulli
-                = (l - x) / N                                             Gaussian
-    dL/dmean    = dL/dz + beta mean / N
-    dL/dlog_var = 1/2 (dL/dz sigma eps + beta (sigma^2 - 1) / N)
+                = (l - x) / (N scale^2)                                   Gaussian
+    dL/dmean    = dL/dz + w mean / N
+    dL/dlog_var = 1/2 (dL/dz sigma eps + w (sigma^2 - 1) / N)
 
 Source: Kingma & Welling 2014, appendix B, arXiv:1312.6114, differentiated.
 
@@ -18,6 +18,8 @@ Needs: torch.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +33,21 @@ ALIGNED = 16
 
 
 def is_analytic(model: nn.Module, config: TrainConfig, device: torch.device) -> bool:
-    """Whether `AnalyticGradient` can stand in for autograd: an MLP on the CPU that nobody asked to compile."""
-    return type(model) is MLP and device.type == "cpu" and not config.compile
+    """Whether `AnalyticGradient` can stand in for autograd.
+
+    It can for an MLP on the CPU that nobody asked to compile, trained whole on the ELBO without free bits, with a Bernoulli
+    likelihood or a Gaussian one of fixed scale.
+    """
+    return (
+        type(model) is MLP
+        and all(parameter.requires_grad for parameter in model.parameters())
+        and device.type == "cpu"
+        and not config.compile
+        and config.objective == "elbo"
+        and not config.free_bits
+        and config.likelihood in ("bernoulli", "gaussian")
+        and not config.learns_scale
+    )
 
 
 class AnalyticGradient:
@@ -40,7 +55,7 @@ class AnalyticGradient:
 
     Args:
         model: The MLP. Its weights become views of one array, so that the optimiser has one tensor to update.
-        config: Batch size, likelihood, beta, and the precision of matrix products. In "bf16" activations, derivatives and
+        config: Batch size, likelihood, and the precision of matrix products. In "bf16" activations, derivatives and
             gradients are rounded to bfloat16, as under torch's autocast; weights, losses and sums stay float32.
 
     Attributes:
@@ -76,22 +91,23 @@ class AnalyticGradient:
         return views
 
     @torch.no_grad()
-    def __call__(self, items: Tensor, eps: Tensor) -> Tensor:
+    def __call__(self, items: Tensor, eps: Tensor, kl_weight: float) -> Tensor:
         """Set the gradient of every weight.
 
         Args:
-            items: (N, *shape), uint8 pixels or float32, N at most the batch size.
+            items: (N, *shape), uint8 pixels or (standardised) float32, N at most the batch size.
             eps: Noise, (N, D).
+            kl_weight: Weight of the KL in the loss.
 
         Returns:
             Sums over the batch of reconstruction and KL, in nats, shape (2,).
         """
-        n, beta = len(items), self._config.beta
+        n, scale = len(items), self._spec.scale
         x, error = self._x[:n], self._error[:n]
         if items.dtype == torch.uint8:
-            torch.div(items.view(n, -1), 255, out=x)
+            torch.div(items.flatten(1), 255, out=x)
         else:
-            x.copy_(items.view(n, -1))
+            x.copy_(items.flatten(1))
         if self._used.dtype != torch.float32:
             self._used.copy_(self.weights)
 
@@ -112,15 +128,15 @@ class AnalyticGradient:
             error -= x
         else:
             torch.sub(params, x, out=error)
-            reconstruction = 0.5 * error.square().sum()
-        error /= n
+            reconstruction = 0.5 / scale**2 * error.square().sum() + error.numel() * math.log(scale)
+        error /= n * scale**2  # a Bernoulli's scale is 1
 
         to_z = self._decoder.backward(error, to_input=True).float()
         if self._spec.kind == "ae":
             to_heads = to_z
         else:
-            to_mean = to_z + (beta / n) * mean
-            to_log_var = 0.5 * (to_z * spread + (beta / n) * (variance - 1))
+            to_mean = to_z + (kl_weight / n) * mean
+            to_log_var = 0.5 * (to_z * spread + (kl_weight / n) * (variance - 1))
             to_heads = torch.cat((to_mean, to_log_var), dim=1)
         self._encoder.backward(to_heads, to_input=False)
         if self._found.dtype != torch.float32:
