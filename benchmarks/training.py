@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 CONTENDERS = {
     "classic": None,
     "fp32": {"precision": "fp32", "compile": False},
+    "fp32, autograd": {"precision": "fp32", "compile": False},
     "fp32, compiled": {"precision": "fp32", "compile": True},
     "bf16": {"precision": "bf16", "compile": False},
+    "bf16, autograd": {"precision": "bf16", "compile": False},
     "bf16, compiled": {"precision": "bf16", "compile": True},
 }
 CONV = {
@@ -80,7 +82,10 @@ def contend(name: str, epochs: int) -> None:
         _wait()  # until all are done: what a process frees at its end would fall into another's last epoch
         return
 
-    from vaekit.training import EpochMetrics, TrainConfig, train
+    from vaekit.training import EpochMetrics, TrainConfig, step, train
+
+    if "autograd" in name:  # what any other model would take
+        step.is_analytic = lambda *_: False
 
     def on_epoch(metrics: EpochMetrics) -> None:
         _tell(
@@ -148,6 +153,9 @@ def _report(numbers: dict[str, list[dict[str, float]]]) -> None:
             "test_negative_elbo": [epoch["test"] for epoch in epochs],
         }
     for name in ("fp32", "bf16"):
+        closed = ratios(seconds, name, f"{name}, autograd")
+        print(f"{name}: the gradient in closed form takes {closed.text()} of autograd's time")
+        result[name]["over_autograd"] = vars(closed)
         compiled = f"{name}, compiled"
         eager_epoch, compiled_epoch = Spread.of(seconds[name]).median, Spread.of(seconds[compiled]).median
         cost = numbers[compiled][0]["seconds"] - compiled_epoch

@@ -183,7 +183,7 @@ def train(
     compile_step: Annotated[
         bool | None,
         typer.Option(
-            "--compile/--no-compile", rich_help_panel=OPTIMISER, help="Compile the step; without it, where it pays."
+            "--compile/--no-compile", rich_help_panel=OPTIMISER, help="Compile the step; needs a C++ compiler."
         ),
     ] = DEFAULT.compile,
     size: SizeOption = None,

@@ -496,7 +496,7 @@ def test_a_cache_folder_that_takes_no_file_is_an_output_error(tmp_path: Path, mo
         load_dataset(tmp_path / "x")
 
 
-def test_many_conversions_at_once_agree(tmp_path: Path) -> None:
+def test_many_conversions_at_once_agree_and_leave_one(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     fill(tmp_path / "x", 30)

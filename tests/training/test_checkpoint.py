@@ -68,7 +68,12 @@ def change_json(path: Path, change: Callable[[Any], Any]) -> None:
 def test_a_run_holds_the_documented_files_and_the_two_newest_checkpoints(whole: Path) -> None:
     files = ("optimizer.safetensors", "state.json", "weights.safetensors")
     assert sorted(snapshot(whole)) == sorted(
-        ["run.json", "config.toml", "metrics.jsonl", *(f"checkpoints/epoch-000{epoch}/{file}" for epoch in (2, 3) for file in files)]
+        [
+            "run.json",
+            "config.toml",
+            "metrics.jsonl",
+            *(f"checkpoints/epoch-000{epoch}/{file}" for epoch in (2, 3) for file in files),
+        ]
     )
 
 

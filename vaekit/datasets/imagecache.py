@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,6 +40,9 @@ CACHE_VERSION: Final = 1
 """Part of the key: to be raised when the same files and options would give other pixels."""
 
 PIXELS, INDEX = "pixels.npy", "index.json"
+
+ATTEMPTS: Final = 3
+"""Looks into the cache: the first, one after converting, one after another process has repaired the same damage."""
 
 LISTED: Final = 3
 """How many files, sizes or folders an error names."""
@@ -89,24 +93,24 @@ def converted_folder(
     probes = list(_told("reading images", _in_order(look, names), len(names), on_progress))
     key = _key(names, train, probes, options)
     target = cache_folder() / "images" / key
-    cached = read_cache(target)
-    if cached is not None:
-        return cached
-    channels = options.channels or (1 if all(found.grey for found in probes) else 3)
-    if options.size is None:
-        _one_size(folder, probes)
-    try:
-        with new_folder(target, overwrite=True) as temporary:
-            _convert(folder, names, train, probes, channels, options, temporary, on_progress)
-    except OutputError as error:
-        cached = read_cache(target)  # another process may have been quicker
-        if cached is None:
-            raise OutputError(f"{error} Set {CACHE_VARIABLE} to a folder with room.") from error
-        return cached
-    cached = read_cache(target)
-    if cached is None:
-        raise OutputError(f"{target} changed while it was written; set {CACHE_VARIABLE} to another folder.")
-    return cached
+    for _ in range(ATTEMPTS):
+        stood = target.exists()
+        cached = read_cache(target)
+        if cached is not None:
+            return cached
+        channels = options.channels or (1 if all(found.grey for found in probes) else 3)
+        if options.size is None:
+            _one_size(folder, probes)
+        if stood:  # cut short or changed
+            shutil.rmtree(target, ignore_errors=True)
+        try:
+            # Never over one that stands: of several processes the first one's stays, and all take it.
+            with new_folder(target) as temporary:
+                _convert(folder, names, train, probes, channels, options, temporary, on_progress)
+        except OutputError as error:
+            if not target.exists():
+                raise OutputError(f"{error} Set {CACHE_VARIABLE} to a folder with room.") from error
+    raise OutputError(f"{target} changes while it is read; set {CACHE_VARIABLE} to another folder.")
 
 
 def _key(names: list[str], train: int, probes: list[Probe], options: DataOptions) -> str:

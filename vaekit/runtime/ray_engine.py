@@ -121,7 +121,7 @@ class RayPool:
                             name: np.frombuffer(row[name], np.float32).reshape(-1, *shape)
                             for name, shape in shapes.items()
                         }
-            except ray.exceptions.RayError as error:
+            except (ray.exceptions.RayError, OSError) as error:  # a broken pipe to a process that is gone, say
                 raise ProviderError(f"Ray stopped: {_first_line(error)}. Try --engine local.") from error
 
     def _tasks(self, work: Work, batches: int) -> int:

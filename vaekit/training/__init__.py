@@ -1,12 +1,19 @@
 """Training in PyTorch: from a data set to a checkpoint.
 
-    config.py      TrainConfig: everything that decides what a run does
-    models.py      the MLP VAE and the classic autoencoder; what any model must offer
-    objective.py   the two terms of the negative ELBO, per item, from logits
-    batches.py     batches from one uint8 tensor
-    step.py        one optimisation step: eager or compiled, fp32 or bf16
-    trainer.py     the epochs: train, measure, checkpoint, resume
-    checkpoint.py  a run's folder on disk
+    config.py         TrainConfig: everything that decides what a run does
+    config_file.py    the same as a TOML file
+    models.py         the MLP; what any model must offer; the two graphs that are exported
+    convolutional.py  convolutional and residual models, for images and time series
+    imported.py       a user's own model, by import path
+    objective.py      likelihoods, KL, the ELBO and the importance-weighted bound, per item, from the decoder's parameters
+    analytic.py       the MLP's gradient in closed form
+    step.py           one optimisation step: closed form, autograd or compiled; fp32 or bf16
+    ema.py            the running average of the weights
+    batches.py        batches from memory or from a mapped file
+    trainer.py        the epochs: train, measure, checkpoint, resume
+    ranks.py          several processes that train one model
+    checkpoint.py     a run's folder on disk
+    tracking.py       TensorBoard
 
 Needs: torch, safetensors (the extra vaekit[train]). Must not import: onnx, onnxruntime.
 """

@@ -10,11 +10,8 @@ Needs: torch.
 from __future__ import annotations
 
 import contextlib
-import shutil
-import sysconfig
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
@@ -27,9 +24,6 @@ from vaekit.training.config import TrainConfig
 from vaekit.training.ema import WeightAverage
 from vaekit.training.models import MLP
 from vaekit.training.objective import Terms, as_floats, as_values, negative_elbo_terms, sampled_terms, training_loss
-
-COMPILE_PAYS_AFTER: Final = 20_000
-"""Steps from which a compiled step repays the seconds that compiling costs; measured by benchmarks/training.py."""
 
 MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")
 """What Adam keeps for each weight."""
@@ -279,18 +273,3 @@ def binarized(items: Tensor, generator: torch.Generator | None) -> Tensor:
 def _products(config: TrainConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Have matrix products and convolutions computed in the configured precision."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if config.precision == "bf16" else contextlib.nullcontext()
-
-
-def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile finds what it needs: on the CPU a C++ compiler and Python's headers."""
-    if device.type != "cpu":
-        return True
-    headers = Path(sysconfig.get_path("include")) / "Python.h"
-    return headers.exists() and any(shutil.which(name) for name in ("g++", "clang++", "c++"))
-
-
-def should_compile(config: TrainConfig, device: torch.device, steps: int) -> bool:
-    """Decide between the compiled and the eager step: as configured, else where it is possible and pays."""
-    if config.compile is not None:
-        return config.compile
-    return steps >= COMPILE_PAYS_AFTER and can_compile(device)

@@ -42,7 +42,7 @@ from vaekit.training.checkpoint import (
 from vaekit.training.config import TrainConfig
 from vaekit.training.models import build_model
 from vaekit.training.ranks import Ranks, local_device, ranks
-from vaekit.training.step import Step, batch_terms, binarized, kl_weight_at, noise_shape, should_compile
+from vaekit.training.step import Step, batch_terms, binarized, kl_weight_at, noise_shape
 
 LOOK_EVERY = 32
 """Steps between two looks at the loss: on a GPU each look waits for the device."""
@@ -163,7 +163,7 @@ class _Run:
             config,
             spec,
             device,
-            compiled=should_compile(config, device, self.per_epoch * config.epochs),
+            compiled=config.compile is True,
             gradients_ready=self._share if process.size > 1 else None,
         )
         self.weight = 1.0
