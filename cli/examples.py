@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.bundle import Bundle
-from vaekit.datasets import Split, load_dataset
+from vaekit.datasets import Split, load_dataset, options_for
 from vaekit.errors import DataError
 from vaekit.images import load_image
 
@@ -27,7 +27,7 @@ def examples(bundle: Bundle, data: str | None) -> Split:
     if data is None:
         golden = bundle.golden()
         return Split(golden.x, golden.labels)
-    split = load_dataset(data).test
+    split = load_dataset(data, options_for(data, bundle.manifest.spec.data)).test
     if split.items.shape[1:] != bundle.manifest.spec.data.shape:
         raise DataError(
             f"{data!r} has items of shape {split.items.shape[1:]}, but the model takes {bundle.manifest.spec.data.shape}."

@@ -18,7 +18,7 @@ Needs: NumPy; Pillow for images and pyarrow for tables, inside functions. Must n
 
 from vaekit.datasets.builtin import DATA_VARIABLE
 from vaekit.datasets.cachefolder import CACHE_VARIABLE
-from vaekit.datasets.catalog import load_dataset
+from vaekit.datasets.catalog import load_dataset, options_for
 from vaekit.datasets.dataset import Dataset, LoadProgress, OnProgress, Split, as_float
 from vaekit.datasets.mapped import Items, Rows, release
 from vaekit.datasets.options import DataOptions
@@ -35,5 +35,6 @@ __all__ = [
     "Split",
     "as_float",
     "load_dataset",
+    "options_for",
     "release",
 ]

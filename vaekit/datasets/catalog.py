@@ -17,6 +17,7 @@ from vaekit.datasets.imagefolder import IMAGE_ENDINGS, load_image_folder
 from vaekit.datasets.options import DataOptions
 from vaekit.datasets.tables import TABLE_ENDINGS, load_table
 from vaekit.errors import DataError
+from vaekit.spec import DataSpec
 
 KINDS: Final = (
     f"a known name ({', '.join(KNOWN)}), a folder of images ({', '.join(IMAGE_ENDINGS)}) or of IDX files, "
@@ -55,7 +56,7 @@ def load_dataset(
     try:
         if path.is_dir():
             path = path.resolve()
-            if any((path / (stem + ending)).exists() for stem in FILES for ending in ("", ".gz")):
+            if _holds_idx(path):
                 return _load_idx(path, Path(name), options)
             return load_image_folder(path, options, on_progress)
         if path.is_file():
@@ -69,7 +70,28 @@ def load_dataset(
     raise DataError(f"there is no data set {name!r}; give {KINDS}.")
 
 
+def _holds_idx(folder: Path) -> bool:
+    return any((folder / (stem + ending)).exists() for stem in FILES for ending in ("", ".gz"))
+
+
 def _load_idx(path: Path, shown: Path, options: DataOptions) -> Dataset:
     options.only("a folder of IDX files")
     train, test, sha256 = read_folder(shown)
     return Dataset(path.name, str(path), sha256, train, test, options, kind="IDX images")
+
+
+def options_for(data: str | os.PathLike[str], spec: DataSpec) -> DataOptions:
+    """How to read data so that a model takes it: images of its size, the columns it was trained on, windows of its length.
+
+    Args:
+        data: A name or a path, as `load_dataset` takes it.
+        spec: What the model takes.
+    """
+    path = Path(os.fspath(data))
+    if path.suffix.lower() in TABLE_ENDINGS and spec.features:
+        window = spec.shape[1] if len(spec.shape) == 2 else None
+        return DataOptions(columns=tuple(feature.name for feature in spec.features), window=window)
+    if os.fspath(data) not in KNOWN and os.path.isdir(path) and not _holds_idx(path) and spec.is_image:
+        channels, height, width = spec.shape
+        return DataOptions(size=height if height == width else None, channels=channels)
+    return DEFAULT
