@@ -14,6 +14,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from vaekit.errors import OutputError
 
@@ -29,16 +30,29 @@ def write_file(path: Path, content: bytes, *, overwrite: bool = True) -> None:
     Raises:
         OutputError: The target exists, or the folder or disk does not take it.
     """
-    if os.path.isdir(path):
-        raise OutputError(f"{path} is a folder; name a file in it.")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise OutputError(f"{path} is a device or a pipe, which a rename would replace; name a plain file.")
-    if not overwrite and os.path.lexists(path):
-        raise OutputError(f"{path} exists already; choose another path, or pass --force to replace it.")
+    with new_file(path, overwrite=overwrite) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def new_file(path: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
+    """Fill a file under a temporary name; it takes the target's name when the block ends without an error.
+
+    Args:
+        path: Target; its folder must exist.
+        overwrite: Whether a file that stands there may be replaced.
+
+    Yields:
+        The open temporary file, empty, beside the target.
+
+    Raises:
+        OutputError: The target exists, or the folder or disk does not take it.
+    """
+    check_place(path, overwrite=overwrite)
     temporary = _temporary(path)
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -47,6 +61,20 @@ def write_file(path: Path, content: bytes, *, overwrite: bool = True) -> None:
     finally:
         with contextlib.suppress(OSError):  # gone after the rename; never there where the folder takes no file
             temporary.unlink()
+
+
+def check_place(path: Path, *, overwrite: bool) -> None:
+    """Refuse a path that no file may take.
+
+    Raises:
+        OutputError: A folder, a device or a pipe stands there, or a file that may not be replaced.
+    """
+    if os.path.isdir(path):  # Path.is_dir raises where a name is too long
+        raise OutputError(f"{path} is a folder; name a file in it.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OutputError(f"{path} is a device or a pipe, which a rename would replace; name a plain file.")
+    if not overwrite and os.path.lexists(path):
+        raise OutputError(f"{path} exists already; choose another path, or pass --force to replace it.")
 
 
 @contextlib.contextmanager

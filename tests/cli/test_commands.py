@@ -27,7 +27,10 @@ import vaekit.cli
 from vaekit.cli.pictures import RAMP
 from vaekit.manifest import Manifest
 
-COMMANDS = ["train", "export", "verify", "inspect", "sample", "reconstruct", "morph", "doctor"]
+COMMANDS = [
+    *("train", "export", "verify", "inspect", "sample", "reconstruct", "morph", "doctor"),
+    *("data", "encode", "decode"),
+]
 ESCAPE = "\x1b"
 
 

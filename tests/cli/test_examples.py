@@ -48,7 +48,7 @@ def test_examples_of_another_shape_are_refused(gaussian_bundle: Path, small_data
 
 
 def test_examples_of_unknown_data_are_refused(bundle: Bundle) -> None:
-    with pytest.raises(DataError, match="there is no data set 'mnst': it is neither a known name"):
+    with pytest.raises(DataError, match="there is no data set 'mnst'; give a known name"):
         examples(bundle, "mnst")
 
 

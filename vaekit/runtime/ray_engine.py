@@ -100,7 +100,8 @@ class RayPool:
             rows = ray.data.range(batches, override_num_blocks=self._tasks(work, batches)).map_batches(
                 _Actor,
                 batch_size=1,
-                compute=ray.data.ActorPoolStrategy(size=self.workers),
+                # One task at work and one waiting: else the actor that starts first takes all of a short stream.
+                compute=ray.data.ActorPoolStrategy(size=self.workers, max_tasks_in_flight_per_actor=2),
                 fn_constructor_args=arguments,
                 num_cpus=1,
                 **restarts,

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import secrets
 import shutil
 import tempfile
 import zipfile
@@ -29,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.errors import ConfigError, MissingDependencyError, OutputError
+from vaekit.storage import check_place, new_file
 
 ENDINGS: Final = (".npy", ".npz", ".parquet")
 
@@ -111,35 +110,6 @@ def open_sink(out: Path, columns: Sequence[Column], count: int, *, overwrite: bo
         sink.finish()
 
 
-@contextlib.contextmanager
-def new_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
-    """Fill a file under a temporary name; it takes the target's name when the block ends without an error.
-
-    Args:
-        path: Target; its folder must exist.
-        overwrite: Whether a file that stands there may be replaced.
-
-    Yields:
-        The open temporary file, empty, beside the target.
-
-    Raises:
-        OutputError: The target exists, or the folder or disk does not take it.
-    """
-    _check_place(path, overwrite=overwrite)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
-    finally:
-        with contextlib.suppress(OSError):  # gone after the rename; never there where the folder takes no file
-            temporary.unlink()
-
-
 def check_target(out: Path, *, overwrite: bool) -> None:
     """Refuse a target that cannot be written, before the work is done.
 
@@ -150,18 +120,10 @@ def check_target(out: Path, *, overwrite: bool) -> None:
     """
     if ending(out) == ".parquet":
         import_pyarrow()
-    _check_place(out, overwrite=overwrite)
+    check_place(out, overwrite=overwrite)
     if not out.parent.is_dir():
         raise OutputError(f"{out} cannot be written: there is no folder {out.parent}; make it first.")
 
-
-def _check_place(path: Path, *, overwrite: bool) -> None:
-    if os.path.isdir(path):  # Path.is_dir raises where a name is too long
-        raise OutputError(f"{path} is a folder; name a file in it.")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise OutputError(f"{path} is a device or a pipe, which a rename would replace; name a plain file.")
-    if not overwrite and os.path.lexists(path):
-        raise OutputError(f"{path} exists already; choose another path, or pass --force to replace it.")
 
 
 def import_pyarrow() -> Any:

@@ -11,6 +11,7 @@ Needs: torch.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,8 +43,10 @@ class Batches:
         self._count = len(items)
         self._mapped: Items | None = items if isinstance(items, (Rows, np.memmap)) else None
         if not isinstance(items, (Rows, np.memmap)):
-            # np.frombuffer gives read-only arrays, which torch warns of; nothing here writes to them.
-            self._items = torch.from_numpy(items if items.flags.writeable else items.copy()).to(device)
+            with warnings.catch_warnings():
+                # Read-only arrays, which torch warns of; nothing here writes to them. No copy: windows of a series overlap.
+                warnings.simplefilter("ignore", UserWarning)
+                self._items = torch.from_numpy(items).to(device)
 
     def __len__(self) -> int:
         return self._count

@@ -69,7 +69,8 @@ class TrainConfig:
         importance_samples: Samples k of the posterior in "iwae".
         beta: Weight of the KL in the loss, ``reconstruction + beta * KL``.
         kl_warmup: Steps over which the KL's weight rises linearly from 0 to beta.
-        free_bits: Nats of KL that each latent dimension has for nothing; 0 is the ELBO.
+        free_bits: Nats of KL that each latent dimension has for nothing, as a mean over the batch (of several processes, over
+            each one's items); 0 is the ELBO.
         binarize: "dynamic" draws each pixel anew, as a Bernoulli with the pixel's value for its probability, each time that an
             item is seen; "none" trains on the values themselves.
         epochs: Passes over the training items.

@@ -56,7 +56,8 @@ class EpochMetrics:
 
     Attributes:
         epoch: 1 for the first.
-        train_negative_elbo: ``reconstruction + kl`` while training, so over weights that change.
+        train_negative_elbo: ``reconstruction + kl`` while training, so over weights that change. With the objective "iwae"
+            the means over its samples: not the bound that is trained, and not bound to fall with it.
         train_reconstruction: Its first term.
         train_kl: Its second.
         test_negative_elbo: On the test items after the epoch, one sample of the posterior an item, float32.

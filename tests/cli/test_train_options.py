@@ -1,0 +1,144 @@
+"""`vaekit train` beyond MNIST and the MLP: options from a file, other data, other models, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vaekit.cli
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = ("--hidden", "8", "--latent", "2", "--epochs", "1", "--device", "cpu")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def main(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            vaekit.cli.main([str(argument) for argument in arguments])
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return main
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> Path:
+    path = tmp_path / "items.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (60, 6, 6), np.uint8))
+    return path
+
+
+def options(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "run.json").read_text())["config"])
+
+
+def test_a_run_writes_the_file_that_trains_it_again(run: Any, items: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    given = (*SMALL, "--seed", "7", "--kl-warmup", "3", "--test-fraction", "0.25", "--out", first)
+    assert run("train", items, *given)[0] == 0
+    code, out, err = run("train", "--config", first / "config.toml", "--out", second)
+    assert code == 0, err
+    assert "45 training items, 15 test items" in out
+    assert (first / "config.toml").read_bytes() == (second / "config.toml").read_bytes()
+    for name in ("weights.safetensors", "optimizer.safetensors"):
+        a, b = (folder / "checkpoints" / "epoch-0001" / name for folder in (first, second))
+        assert a.read_bytes() == b.read_bytes()
+
+
+def test_the_command_line_goes_before_the_file_and_the_file_before_the_defaults(
+    run: Any, items: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        f'[data]\nsource = "{items}"\n[train]\nhidden = [8]\nlatent = 3\nepochs = 1\nseed = 5\ndevice = "cpu"\n'
+    )
+    assert run("train", "--config", file, "--seed", "0", "--out", tmp_path / "run")[0] == 0
+    found = options(tmp_path / "run")
+    # 0 is the default, and still goes before the file's 5, since it was given.
+    assert (found["seed"], found["latent"], found["hidden"], found["beta"]) == (0, 3, [8], 1.0)
+    assert tomllib.loads((tmp_path / "run" / "config.toml").read_text())["train"]["latent"] == 3
+
+
+def test_an_unknown_key_of_the_file_is_one_line(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[train]\nlatnet = 3\n")
+    code, _, err = run("train", "--config", file)
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "latnet" in err
+
+
+def test_resuming_refuses_a_file_of_options(run: Any, items: Path, tmp_path: Path) -> None:
+    assert run("train", items, *SMALL, "--out", tmp_path / "run")[0] == 0
+    code, _, err = run("train", "--resume", tmp_path / "run", "--config", tmp_path / "run" / "config.toml")
+    assert code == 1
+    assert "leave out --config" in err
+
+
+def test_photographs_report_bits_per_dimension(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAEKIT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "photos").mkdir()
+    for index in range(20):
+        pixels = np.random.default_rng(index).integers(0, 256, (12, 12, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.png")
+    (tmp_path / "photos" / "broken.png").write_bytes(b"no image")
+    model = ("--arch", "conv", "--width", "4", "--latent", "2", "--epochs", "1", "--device", "cpu")
+    likelihood = ("--likelihood", "discretized-logistic", "--size", "8")
+    code, out, err = run("train", tmp_path / "photos", *model, *likelihood, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert "items of 3 x 8 x 8; vae, conv, width 4" in out
+    assert "1 files could not be read" in out
+    assert "bits/dim" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--size", "8"), "size does not apply to"),
+        (("--scale", "large"), "--scale 'large': give a positive number, or `learned`"),
+        (("--scale", "0.5"), "scale"),
+        (("--arch", "vit"), "arch='vit' is unknown"),
+        (("--model", "nowhere.to:Be"), "nowhere"),
+        (("--objective", "iwae", "--free-bits", "0.1"), "free_bits"),
+        (("--depth", "2"), "depth"),
+    ],
+)
+def test_options_without_a_meaning_are_one_line_and_leave_no_run(
+    run: Any, items: Path, tmp_path: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    code, _, err = run("train", items, *SMALL, *arguments, "--out", tmp_path / "run")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert expected in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_gets_each_epoch(run: Any, items: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra vaekit[tensorboard] is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = tmp_path / "run"
+    code, _, err = run(
+        "train", items, *SMALL[:-4], "--epochs", "2", "--device", "cpu", "--tensorboard", "--out", folder
+    )
+    assert code == 0, err
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    found = [(event.step, event.value) for event in events.Scalars("negative_elbo/test")]
+    assert found == [(line["epoch"], pytest.approx(line["test_negative_elbo"])) for line in lines]
+    assert {"samples", "reconstructions"} <= set(events.Tags()["images"])
