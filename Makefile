@@ -75,6 +75,7 @@ bench: $(READY)
 	@echo "==> benchmarks (about ten minutes; nothing else should run on this machine)"
 	@$(BIN)/python -m benchmarks.training
 	@$(BIN)/python -m benchmarks.runtime
+	@$(BIN)/python -m benchmarks.blocks
 
 builtin: $(READY)
 	@rm -rf runs/mnist
