@@ -29,8 +29,8 @@ DataOption = Annotated[
     str | None,
     typer.Option(
         "--data",
-        metavar="NAME|FOLDER",
-        help="A data set (`mnist`, or a folder of IDX files), its test items; without it, the bundle's own examples.",
+        metavar="NAME|PATH",
+        help="A data set as `vaekit train` takes it, its test items; without it, the bundle's own examples.",
     ),
 ]
 ImageOutOption = Annotated[

@@ -210,7 +210,8 @@ def train(
     with training_extra("train"):
         from vaekit.training.checkpoint import RunInfo
         from vaekit.training.config_file import FileConfig, merged, read_config
-        from vaekit.training.ranks import is_first
+        from vaekit.training.ranks import is_first, local_device, ranks
+        from vaekit.training.trainer import choose_device
         from vaekit.training.trainer import train as run_training
     if resume is not None:
         _refuse_other_options(context)
@@ -224,11 +225,14 @@ def train(
         source = data if "data" in given or file.source is None else file.source
         folder = out or Path("runs") / Path(source).resolve().name
     silent = as_json or not is_first()
-    dataset = read_data(source, options, quiet=quiet or silent)
-    report = TrainReport(config, dataset.spec, quiet=quiet or silent, silent=silent)
-    report.begin(dataset)
     try:
         with ExitStack() as stack:
+            process = stack.enter_context(ranks(local_device(choose_device(config.device))))
+            # What the first process downloads and converts, the others find.
+            first = process.first(lambda: read_data(source, options, quiet=quiet or silent))
+            dataset = first or read_data(source, options, quiet=True)
+            report = TrainReport(config, dataset.spec, quiet=quiet or silent, silent=silent)
+            report.begin(dataset)
             board = None
             if tensorboard and is_first():
                 from vaekit.training.tracking import TensorBoard
@@ -249,7 +253,7 @@ def train(
     except KeyboardInterrupt:
         if is_first():
             command = shlex.join(["vaekit", "train", "--resume", str(folder)])
-            line = f"stopped; go on with `{command}`"
+            line = f"stopped; go on with `{command}`" if folder.is_dir() else "stopped; nothing was written"
             error_console().print(line, style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     if not is_first():
