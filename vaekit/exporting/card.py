@@ -67,7 +67,10 @@ def _features(spec: ModelSpec) -> list[str]:
         "",
         "| | offset | scale |",
         "|---|---|---|",
-        *(f"| {_one_cell(feature.name)} | {feature.offset:.6g} | {feature.scale:.6g} |" for feature in spec.data.features),
+        *(
+            f"| {_one_cell(feature.name)} | {feature.offset:.6g} | {feature.scale:.6g} |"
+            for feature in spec.data.features
+        ),
         "",
     ]
 

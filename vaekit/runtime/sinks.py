@@ -125,7 +125,6 @@ def check_target(out: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{out} cannot be written: there is no folder {out.parent}; make it first.")
 
 
-
 def import_pyarrow() -> Any:
     """Import pyarrow, with its Parquet part.
 
