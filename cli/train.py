@@ -90,7 +90,8 @@ def train(
             "--likelihood",
             metavar="bernoulli|gaussian|discretized-logistic",
             rich_help_panel=OBJECTIVE,
-            help="Cross-entropy, squared error, or 8-bit levels (gives bits per dimension).",
+            help="Cross-entropy, squared error, or 8-bit levels (gives bits per dimension). Without it `bernoulli`, or "
+            "for values beyond 0 to 1, or with --scale, `gaussian`.",
         ),
     ] = DEFAULT.likelihood,
     scale: Annotated[
@@ -220,7 +221,8 @@ def train(
     else:
         given = _given(context)
         file = FileConfig() if config_file is None else read_config(config_file)
-        config = merged(TrainConfig, file=file.train, given=_of(TrainConfig, given))
+        chosen = {**file.train, **_of(TrainConfig, given)}
+        config = _config(chosen, real_values=False)  # before the data is read, which may take long
         options = merged(DataOptions, file=file.data, given=_of(DataOptions, given))
         source = data if "data" in given or file.source is None else file.source
         folder = out or Path("runs") / Path(source).resolve().name
@@ -231,6 +233,8 @@ def train(
             # What the first process downloads and converts, the others find.
             first = process.first(lambda: read_data(source, options, quiet=quiet or silent))
             dataset = first or read_data(source, options, quiet=True)
+            if resume is None and dataset.spec.range is None:
+                config = _config(chosen, real_values=True)
             report = TrainReport(config, dataset.spec, quiet=quiet or silent, silent=silent)
             report.begin(dataset)
             board = None
@@ -280,6 +284,17 @@ def _given(context: typer.Context) -> dict[str, Any]:
     if "columns" in given:
         given["columns"] = data_options(columns=given["columns"]).columns
     return given
+
+
+def _config(chosen: dict[str, Any], *, real_values: bool) -> TrainConfig:
+    """Make the configuration; for real values, where no likelihood was chosen, a Gaussian one with a learned scale.
+
+    Raises:
+        ConfigError: The options have no meaning together.
+    """
+    if "likelihood" not in chosen and (real_values or "scale" in chosen):
+        chosen = {"scale": "learned", **chosen, "likelihood": "gaussian"}
+    return TrainConfig(**chosen)
 
 
 def _of(kind: type[TrainConfig | DataOptions], given: dict[str, Any]) -> dict[str, Any]:

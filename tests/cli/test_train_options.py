@@ -110,7 +110,7 @@ def test_photographs_report_bits_per_dimension(run: Any, tmp_path: Path, monkeyp
     [
         (("--size", "8"), "size does not apply to"),
         (("--scale", "large"), "--scale 'large': give a positive number, or `learned`"),
-        (("--scale", "0.5"), "scale"),
+        (("--scale", "0.5", "--likelihood", "bernoulli"), "scale"),
         (("--arch", "vit"), "arch='vit' is unknown"),
         (("--model", "nowhere.to:Be"), "nowhere"),
         (("--objective", "iwae", "--free-bits", "0.1"), "free_bits"),
@@ -125,6 +125,28 @@ def test_options_without_a_meaning_are_one_line_and_leave_no_run(
     assert err.count("\n") == 1
     assert expected in err
     assert not (tmp_path / "run").exists()
+
+
+def test_real_values_are_gaussian_of_a_learned_scale_unless_something_else_is_chosen(run: Any, tmp_path: Path) -> None:
+    values = tmp_path / "values.npy"
+    np.save(values, np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))
+    for name, chosen, expected in (
+        ("plain", (), ("gaussian", "learned")),
+        ("fixed", ("--scale", "0.5"), ("gaussian", 0.5)),
+        ("unit", ("--likelihood", "gaussian"), ("gaussian", None)),
+    ):
+        code, _, err = run("train", values, *SMALL, *chosen, "--out", tmp_path / name)
+        assert code == 0, err
+        found = options(tmp_path / name)
+        assert (found["likelihood"], found["scale"]) == expected
+    code, _, err = run("train", values, *SMALL, "--likelihood", "bernoulli", "--out", tmp_path / "no")
+    assert code == 1
+    assert "needs data in [0, 1]" in err
+
+
+def test_pixels_are_bernoulli_unless_something_else_is_chosen(run: Any, items: Path, tmp_path: Path) -> None:
+    assert run("train", items, *SMALL, "--out", tmp_path / "run")[0] == 0
+    assert options(tmp_path / "run")["likelihood"] == "bernoulli"
 
 
 def test_tensorboard_gets_each_epoch(run: Any, items: Path, tmp_path: Path) -> None:
