@@ -109,7 +109,7 @@ def finished(checkpoint: Checkpoint, config: TrainConfig, data: Dataset) -> nn.M
         # Other numbers than the first epochs had.
         generators = [epoch_generator(config.seed, epoch, device, f"finish {what}") for what in ("items", "pixels")]
         began = time.perf_counter()
-        for items, _ in batches.shuffled(config.batch_size, generators[0]):
+        for items in batches.shuffled(config.batch_size, generators[0]):
             eps = torch.randn(noise_shape(config, len(items)), generator=generators[0], device=device)
             rate = learning_rate_at(taken, config, config.epochs * steps)
             step(items, eps, rate, kl_weight_at(taken, config), generators[1])

@@ -130,7 +130,7 @@ def _check_columns(dataset: Dataset, model: DataSpec) -> None:
 
 
 def _items(dataset: Dataset, part: Part) -> Source:
-    from vaekit.runtime.stream import Joined
+    from vaekit.datasets.mapped import Joined
 
     if part == "all":
         return Joined(dataset.train.items, dataset.test.items)

@@ -12,7 +12,7 @@ import pytest
 
 from vaekit.datasets import DataOptions, Rows, mapped, release
 from vaekit.datasets.dataset import choose_test, divide
-from vaekit.datasets.mapped import chunks, gather, scan
+from vaekit.datasets.mapped import Joined, Reader, chunks, gather, scan, spread
 from vaekit.errors import DataError
 
 ARRAY = np.arange(11 * 3, dtype=np.float32).reshape(11, 3)
@@ -168,3 +168,32 @@ def test_release_does_nothing_to_an_array_in_memory() -> None:
     release(array[::2])
     release(Rows(array, np.array([0])), forget=True)
     np.testing.assert_array_equal(array, ARRAY)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 10, 11, 50])
+def test_items_that_are_spread_are_evenly_spaced_and_not_copied(count: int) -> None:
+    array = np.arange(40, dtype=np.float32).reshape(20, 2)
+    rows = Rows(array, np.arange(0, 10, 2), length=2)  # rows 0, 1, 4, 5, 8, 9, 12, 13, 16, 17
+    for items in (array, rows):
+        found = spread(items, count)
+        if count >= len(items):
+            assert found is items
+            continue
+        wanted = np.linspace(0, len(items) - 1, count).astype(np.int64)
+        assert isinstance(found, Rows)
+        assert found.array is array
+        np.testing.assert_array_equal(found[:], items[wanted])
+
+
+def test_a_reader_gives_what_the_items_give_and_lets_go_of_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.arange(40, dtype=np.float32).reshape(20, 2)
+    released: list[int] = []
+    monkeypatch.setattr(mapped, "release", lambda items: released.append(len(items)))
+    monkeypatch.setattr(mapped, "RELEASE_AFTER", 50)  # bytes: four rows of eight do not reach it, eight do
+    reader = Reader(Joined(array[:5], array[5:]))
+    assert (len(reader), reader.shape, reader.dtype) == (20, (20, 2), np.float32)
+    for start in range(0, 20, 4):
+        np.testing.assert_array_equal(reader[start : start + 4], array[start : start + 4])
+    assert released == [20, 20]
+    reader.release()
+    assert released == [20, 20, 20]

@@ -18,9 +18,10 @@ import pytest
 
 import vaekit
 from vaekit.datasets import Dataset, Rows
+from vaekit.datasets.mapped import Joined
 from vaekit.errors import ConfigError, MissingDependencyError, ProviderError, ShapeError
 from vaekit.runtime.ray_engine import RayPool, pack, unpack
-from vaekit.runtime.stream import Joined, decode_stream, encode_stream
+from vaekit.runtime.stream import decode_stream, encode_stream
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed (the extra [ray])")
 

@@ -19,11 +19,12 @@ import torch
 
 import vaekit
 from vaekit.datasets import Dataset, Rows
+from vaekit.datasets.mapped import Joined
 from vaekit.errors import ConfigError, DataError, MissingDependencyError, OutputError, ShapeError
 from vaekit.runtime import sinks
 from vaekit.runtime.codes import open_codes
 from vaekit.runtime.sinks import Column, open_sink
-from vaekit.runtime.stream import Joined, decode_stream, encode_stream
+from vaekit.runtime.stream import decode_stream, encode_stream
 
 if TYPE_CHECKING:
     from vaekit.exporting import ModulePair
@@ -273,6 +274,7 @@ MEMORY = """
 import sys
 import numpy as np
 import vaekit
+from vaekit.datasets import mapped
 from vaekit.runtime import stream
 
 def mebibytes(name):
@@ -281,7 +283,7 @@ def mebibytes(name):
 
 bundle, source, out, mode = sys.argv[1:]
 if mode == "keep":
-    stream.release_source = lambda items: None
+    mapped.release = lambda items: None
 encoder = vaekit.Encoder(bundle, provider="cpu", threads=1)
 items = np.load(source, mmap_mode="r")
 stream.encode_stream(encoder, items[:2560], out, overwrite=True)  # loads what is loaded once

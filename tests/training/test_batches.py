@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-import vaekit.training.batches as module
+import vaekit.datasets.mapped as mapped_module
 from vaekit.datasets.mapped import Rows
 from vaekit.training.batches import AHEAD, Batches, epoch_generator
+from vaekit.training.ranks import Ranks
 
 CPU = torch.device("cpu")
 COUNT = 103
@@ -22,7 +23,7 @@ def batches() -> Batches:
 
 def order(batches: Batches, seed: int, epoch: int, size: int = 10) -> list[int]:
     parts = batches.shuffled(size, epoch_generator(seed, epoch, CPU))
-    return [int(value) for items, _ in parts for value in items[:, 0]]
+    return [int(value) for items in parts for value in items[:, 0]]
 
 
 def test_an_epoch_has_every_item_once(batches: Batches) -> None:
@@ -55,8 +56,7 @@ def test_the_order_does_not_depend_on_the_batch_size(batches: Batches) -> None:
 
 @pytest.mark.parametrize(("size", "expected"), [(10, [10] * 10 + [3]), (103, [103]), (500, [103]), (1, [1] * 103)])
 def test_the_last_batch_may_be_smaller(batches: Batches, size: int, expected: list[int]) -> None:
-    found = [(len(items), count) for items, count in batches.shuffled(size, epoch_generator(0, 1, CPU))]
-    assert found == [(count, count) for count in expected]
+    assert [len(items) for items in batches.shuffled(size, epoch_generator(0, 1, CPU))] == expected
     assert [len(part) for part in batches.ordered(size)] == expected
 
 
@@ -92,19 +92,21 @@ def test_streams_of_one_epoch_are_independent() -> None:
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_the_parts_of_a_batch_are_the_batch(batches: Batches, parts: int) -> None:
-    whole = [items for items, _ in batches.shuffled(10, epoch_generator(0, 1, CPU))]
-    split = [list(batches.shuffled(10, epoch_generator(0, 1, CPU), part=part, parts=parts)) for part in range(parts)]
+    whole = list(batches.shuffled(10, epoch_generator(0, 1, CPU)))
+    split = [list(batches.shuffled(10, epoch_generator(0, 1, CPU), Ranks(part, parts))) for part in range(parts)]
     for index, items in enumerate(whole):
+        assert sum(Ranks(part, parts).share(len(items)) for part in range(parts)) == pytest.approx(1)
         for part in range(parts):
-            own, count = split[part][index]
-            assert count == len(items)
+            own = split[part][index]
             assert own.tolist() == items[part::parts].tolist()
+            assert Ranks(part, parts).share(len(items)) == len(own) / len(items)
 
 
 def test_a_part_without_items_gets_one_that_does_not_count() -> None:
     batches = Batches(np.arange(5, dtype=np.float32)[:, None], CPU)
-    own, count = list(batches.shuffled(4, epoch_generator(0, 1, CPU), part=2, parts=3))[-1]
-    assert (len(own), count) == (1, 1)
+    last = list(batches.shuffled(4, epoch_generator(0, 1, CPU), Ranks(2, 3)))[-1]
+    assert len(last) == 1
+    assert Ranks(2, 3).share(1) == 0
 
 
 @pytest.fixture
@@ -123,8 +125,8 @@ def test_a_mapped_file_gives_the_batches_of_an_array_in_memory(mapped: np.memmap
         (here.ordered(10), there.ordered(10)),
         *(
             (
-                (items for items, _ in here.shuffled(10, epoch_generator(0, 1, CPU), part=part, parts=parts)),
-                (items for items, _ in there.shuffled(10, epoch_generator(0, 1, CPU), part=part, parts=parts)),
+                here.shuffled(10, epoch_generator(0, 1, CPU), Ranks(part, parts)),
+                there.shuffled(10, epoch_generator(0, 1, CPU), Ranks(part, parts)),
             )
             for part, parts in ((0, 1), (1, 2))
         ),
@@ -138,8 +140,10 @@ def test_a_mapped_file_is_read_a_few_batches_ahead_and_its_pages_are_let_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     released: list[int] = []
-    monkeypatch.setattr(module, "release", lambda items: released.append(len(items)))
-    monkeypatch.setattr(module, "RELEASE_AFTER", 500)  # bytes: three batches of ten items of 16 bytes do not reach it
+    monkeypatch.setattr(mapped_module, "release", lambda items: released.append(len(items)))
+    monkeypatch.setattr(
+        mapped_module, "RELEASE_AFTER", 500
+    )  # bytes: three batches of ten items of 16 bytes do not reach it
     batches = Batches(mapped, CPU).ordered(10)
     next(batches)
     batches.close()  # type: ignore[attr-defined]

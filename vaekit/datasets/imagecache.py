@@ -17,10 +17,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -28,9 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.cores import count_cores
+from vaekit.datasets.ahead import in_order
 from vaekit.datasets.cachefolder import CACHE_VARIABLE, cache_folder
 from vaekit.datasets.dataset import LoadProgress, OnProgress
-from vaekit.datasets.mapped import scan
+from vaekit.datasets.mapped import npy_header, scan
 from vaekit.datasets.options import DataOptions
 from vaekit.datasets.pixels import Probe, probe, read_pixels
 from vaekit.errors import DataError, OutputError
@@ -90,7 +89,7 @@ def converted_folder(
     def look(name: str) -> Probe:
         return probe(folder / name, background)
 
-    probes = list(_told("reading images", _in_order(look, names), len(names), on_progress))
+    probes = list(_told("reading images", _on_every_core(look, names), len(names), on_progress))
     key = _key(names, train, probes, options)
     target = cache_folder() / "images" / key
     for _ in range(ATTEMPTS):
@@ -166,7 +165,7 @@ def _convert(
     train_files = 0
     with (target / PIXELS).open("wb") as file:
         for place, found in enumerate(
-            _told("converting images", _in_order(decode, range(len(names))), len(names), on_progress)
+            _told("converting images", _on_every_core(decode, range(len(names))), len(names), on_progress)
         ):
             if not isinstance(found, str) and found.shape != (shape or found.shape):
                 found = f"{found.shape[2]}x{found.shape[1]} once turned, where others are {shape}"  # noqa: PLW2901
@@ -175,7 +174,7 @@ def _convert(
                 continue
             if shape is None:
                 shape = found.shape
-                file.write(_header(len(names), shape))
+                file.write(npy_header("|u1", (len(names), *shape)))
             file.write(found.data)
             digest.update(found.data)
             files.append(names[place])
@@ -183,17 +182,9 @@ def _convert(
         if shape is None or not 0 < train_files < len(files):
             raise DataError(too_many(folder, tuple(skipped), len(names), options))
         file.seek(0)
-        file.write(_header(len(files), shape))
+        file.write(npy_header("|u1", (len(files), *shape)))
     index = {"sha256": digest.hexdigest(), "train": train_files, "files": files, "skipped": skipped}
     (target / INDEX).write_text(json.dumps(index), encoding="utf-8")
-
-
-def _header(count: int, shape: tuple[int, ...]) -> bytes:
-    """The .npy header; NumPy leaves room for any number of rows, so it can be written over."""
-    header = BytesIO()
-    stated = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
-    np.lib.format.write_array_header_1_0(header, stated)
-    return header.getvalue()
 
 
 def read_cache(target: Path) -> Converted | None:
@@ -222,17 +213,9 @@ def too_many(folder: Path, skipped: tuple[tuple[str, str], ...], count: int, opt
     )
 
 
-def _in_order(function: Callable[[In], Out], inputs: Iterable[In]) -> Iterator[Out]:
-    """Apply a function on every usable core, with results in order and only a few of them waiting."""
+def _on_every_core(function: Callable[[In], Out], inputs: Iterable[In]) -> Iterator[Out]:
     threads = count_cores().usable
-    waiting: deque[Future[Out]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for item in inputs:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 4 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return in_order(function, inputs, threads=threads, ahead=4 * threads)
 
 
 def _told(what: str, results: Iterator[Out], total: int, on_progress: OnProgress | None) -> Iterator[Out]:

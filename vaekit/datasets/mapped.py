@@ -10,6 +10,7 @@ Needs: NumPy. Must not import: torch, onnx, onnxruntime.
 from __future__ import annotations
 
 import hashlib
+import io
 import mmap
 import os
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ IN_MEMORY: Final = 1 << 30
 
 CHUNK: Final = 32 << 20
 """Bytes of one step of a pass: what is resident at a time, and large enough that a step's overhead does not show."""
+
+RELEASE_AFTER: Final = 32 << 20
+"""Bytes that a `Reader` reads of a mapped file between two times that its pages are let go."""
 
 MAX_BLOCKS: Final = 1 << 20
 """Most blocks that a split is drawn from: 8 MiB of their numbers, however many rows the array has."""
@@ -69,12 +73,84 @@ class Rows:
             if wanted.size and (wanted.min() < -len(self) or wanted.max() >= len(self)):
                 raise IndexError(f"rows {wanted.min()} to {wanted.max()} were asked for, but there are {len(self)}.")
             wanted = np.where(wanted < 0, wanted + len(self), wanted)
-        block, place = np.divmod(wanted, self._length)
-        return gather(self.array, self._blocks[block] * self._length + place)
+        return gather(self.array, self.numbers(wanted))
+
+    def numbers(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where these rows stand in the array, (n,) -> (n,)."""
+        block, place = np.divmod(rows, self._length)
+        return self._blocks[block] * self._length + place
 
 
 Items: TypeAlias = NDArray[np.uint8] | NDArray[np.float32] | Rows
 """Items of a split: an array, or rows of one. Both have len, shape, dtype, ndim and [] by slice or whole numbers."""
+
+
+class Joined:
+    """Items one after the other as one: a training and a test split, say.
+
+    Args:
+        parts: Arrays or `Rows` of the same item shape and dtype.
+    """
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+        self.shape: tuple[int, ...] = (sum(len(part) for part in parts), *parts[0].shape[1:])
+        self.dtype: np.dtype[Any] = parts[0].dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        start, stop, _ = rows.indices(len(self))
+        pieces, first = [], 0
+        for part in self.parts:
+            inside = slice(max(start - first, 0), min(stop - first, len(part)))
+            if inside.start < inside.stop:
+                pieces.append(part[inside])
+            first += len(part)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+class Reader:
+    """Items that somebody reads once: of a mapped file, what was read lately is let go before more is read.
+
+    Args:
+        items: What has `shape`, `dtype`, ``len()`` and ``[]``: an array, `Rows`, `Joined`.
+    """
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+        self.shape: tuple[int, ...] = items.shape
+        self.dtype: np.dtype[Any] = items.dtype
+        self._read = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, rows: slice | NDArray[np.integer[Any]]) -> NDArray[Any]:
+        if self._read > RELEASE_AFTER:
+            self.release()
+        found: NDArray[Any] = self.items[rows]
+        self._read += found.nbytes
+        return found
+
+    def release(self) -> None:
+        """Let go all that was read."""
+        release(self.items)
+        self._read = 0
+
+
+def spread(items: NDArray[Any] | Rows, count: int) -> Items:
+    """Choose some items, evenly spaced, without copying one; all of them, where there are no more.
+
+    Args:
+        items: (N, *shape).
+        count: How many at most.
+    """
+    if len(items) <= count:
+        return items
+    chosen = np.linspace(0, len(items) - 1, count).astype(np.int64)
+    return Rows(items.array, items.numbers(chosen)) if isinstance(items, Rows) else Rows(items, chosen)
 
 
 def gather(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -132,15 +208,19 @@ def _file(array: NDArray[Any]) -> np.memmap[Any, Any] | None:
     return base if whole else None
 
 
-def release(items: NDArray[Any] | Rows, *, forget: bool = False) -> None:
+def release(items: NDArray[Any] | Rows | Joined, *, forget: bool = False) -> None:
     """Let the resident pages of a mapped array go; they are read again when they are next needed.
 
     Does nothing for an array in memory, and where the system cannot do it.
 
     Args:
-        items: An array, a view of one, or `Rows`.
+        items: An array, a view of one, `Rows`, or `Joined` of these.
         forget: Let the system's cache of the file go too, so that it is read from the disk again.
     """
+    if isinstance(items, Joined):
+        for part in items.parts:
+            release(part, forget=forget)
+        return
     base: Any = items.array if isinstance(items, Rows) else items
     path = None
     while base is not None and not isinstance(base, mmap.mmap):
@@ -179,6 +259,18 @@ def _memory() -> float:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return float("inf")
+
+
+def npy_header(descr: str, shape: tuple[int, ...]) -> bytes:
+    """Give the beginning of a .npy file; NumPy leaves room for any number of rows, so it can be written over.
+
+    Args:
+        descr: NumPy's name of the type, with its byte order: "<f4", "|u1".
+        shape: (N, *shape).
+    """
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
+    return header.getvalue()
 
 
 class Scan(NamedTuple):

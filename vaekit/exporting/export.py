@@ -23,7 +23,7 @@ from torch import nn
 
 from vaekit.bundle import CHECKSUMS, MANIFEST, Bundle, Golden, checksums, describe_file, describe_graph
 from vaekit.datasets import Dataset, load_dataset
-from vaekit.datasets.mapped import Items
+from vaekit.datasets.mapped import spread
 from vaekit.errors import CheckpointError, DataError, ExportError, OutputError, ShapeError, VerificationError
 from vaekit.exporting.card import model_card
 from vaekit.exporting.graphs import OPSET, evaluation_mode, to_onnx
@@ -224,7 +224,7 @@ def _golden(pair: ModulePair, x: NDArray[np.float32], labels: NDArray[np.int64] 
 
 def _measured(manifest: Manifest, vae: VAE, data: Dataset, error: dict[str, float]) -> Manifest:
     """Add what is measured through ONNX Runtime: quality on test items, the aggregate posterior on training items."""
-    train, test = evaluate(vae, _some(data.train.items)), evaluate(vae, _some(data.test.items))
+    train, test = (evaluate(vae, spread(split.items, MEASURED)) for split in (data.train, data.test))
     fp32 = manifest.precisions["fp32"]
     return manifest._replace(
         precisions={"fp32": PrecisionInfo(fp32.encoder, fp32.decoder, error, test.quality())},
@@ -236,13 +236,6 @@ def _measured(manifest: Manifest, vae: VAE, data: Dataset, error: dict[str, floa
             active=train.active,
         ),
     )
-
-
-def _some(items: Items) -> Items:
-    """All items, or of more than `MEASURED` so many, evenly spaced."""
-    if len(items) <= MEASURED:
-        return items
-    return np.asarray(items[np.linspace(0, len(items) - 1, MEASURED).astype(np.int64)])
 
 
 def _prove(folder: Path) -> None:

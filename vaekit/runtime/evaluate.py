@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets import as_float
-from vaekit.datasets.mapped import Items, release
+from vaekit.datasets.mapped import Items, Reader
 from vaekit.elbo import active_dimensions, bits_per_dimension
 from vaekit.errors import DataError
 from vaekit.runtime.session import BATCH, VAE, negative_elbo_terms
-
-RELEASE_AFTER: Final = 256 << 20
-"""Bytes of items between two releases of a mapped file's pages."""
 
 
 @dataclass(frozen=True)
@@ -78,19 +75,15 @@ def evaluate(vae: VAE, pixels: Items, *, seed: int = 0) -> Evaluation:
     reconstruction = 0.0
     kl, variance = np.zeros(vae.spec.latent), np.zeros(vae.spec.latent)
     codes = Moments(vae.spec.latent)
-    read = 0
+    reader = Reader(pixels)
     for start in range(0, count, BATCH):
-        x = as_float(pixels[slice(start, start + BATCH)])
+        x = as_float(reader[start : start + BATCH])
         posterior, lost, kl_rows = negative_elbo_terms(vae, x, seed=seed, start=start)
         reconstruction += float(lost.sum())
         kl += kl_rows.sum(axis=0)
         codes.add(posterior.mean)
         variance += np.exp(posterior.log_var.astype(np.float64)).sum(axis=0)
-        read += x.nbytes
-        if read > RELEASE_AFTER:
-            release(pixels)
-            read = 0
-    release(pixels)
+    reader.release()
     kl /= count
     reconstruction /= count
     negative_elbo = reconstruction + float(kl.sum())

@@ -28,11 +28,12 @@ from numpy.typing import NDArray
 
 from vaekit import errors
 from vaekit.bundle import Bundle
+from vaekit.datasets.mapped import Reader
 from vaekit.errors import ConfigError, MissingDependencyError, ProviderError, VaekitError
 from vaekit.manifest import Manifest
 from vaekit.runtime.session import BundleLike, Decoder, Encoder
 from vaekit.runtime.sinks import Columns
-from vaekit.runtime.stream import RELEASE_BYTES, Source, Work, release_source
+from vaekit.runtime.stream import Source, Work
 from vaekit.spec import ModelSpec
 
 BLOCK_BYTES: Final = 8 << 20
@@ -142,8 +143,7 @@ class _Actor:
         file = manifest.graph(work.half, precision).file.file
         self._model = half(Bundle(path, manifest, {file: graph}), provider="cpu", precision=precision, threads=1)
         self._work = work
-        self._items = unpack(*ray.get(shipped))
-        self._read = 0
+        self._items = Reader(unpack(*ray.get(shipped)))
 
     def __call__(self, numbers: dict[str, NDArray[np.int64]]) -> dict[str, list[Any]]:
         batch = int(numbers["id"][0])
@@ -153,10 +153,6 @@ class _Actor:
             rows = self._work.do(self._model, self._items, batch)
         except VaekitError as error:  # as data: Ray would give its text alone
             return {**result, "error": [type(error).__name__], "message": [str(error)]}
-        self._read += self._items.dtype.itemsize * math.prod(self._items.shape[1:]) * self._work.batch_size
-        if self._read >= RELEASE_BYTES:
-            self._read = 0
-            release_source(self._items)
         return {**result, **{name: [np.ascontiguousarray(array).tobytes()] for name, array in rows.items()}}
 
 

@@ -15,7 +15,6 @@ Needs: NumPy; pyarrow inside the functions that write Parquet. Must not import: 
 from __future__ import annotations
 
 import contextlib
-import io
 import shutil
 import tempfile
 import zipfile
@@ -26,6 +25,7 @@ from typing import IO, Any, Final, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vaekit.datasets.mapped import npy_header
 from vaekit.errors import ConfigError, MissingDependencyError, OutputError
 from vaekit.storage import check_place, new_file
 
@@ -146,10 +146,7 @@ class _Npy:
 
     def __init__(self, file: IO[bytes], column: Column, count: int) -> None:
         self._file, self._name = file, column.name
-        header = io.BytesIO()
-        description = {"descr": "<f4", "fortran_order": False, "shape": (count, *column.shape)}
-        np.lib.format.write_array_header_1_0(header, description)
-        file.write(header.getvalue())
+        file.write(npy_header("<f4", (count, *column.shape)))
 
     def append(self, rows: Columns) -> None:
         array = np.ascontiguousarray(rows[self._name], "<f4")

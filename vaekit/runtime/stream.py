@@ -18,27 +18,24 @@ import math
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets import as_float
-from vaekit.datasets.mapped import release
+from vaekit.datasets.mapped import Reader
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.runtime.session import BATCH, VAE, Decoder, Encoder
 from vaekit.runtime.sinks import Column, Columns, ending, open_sink
 from vaekit.spec import ModelSpec
-
-RELEASE_BYTES: Final = 32 << 20
-"""Bytes read of a mapped array between two times that its pages are let go."""
 
 OnRows: TypeAlias = Callable[[int, int], None]
 """Called with the rows that are written and all rows."""
 
 
 class Source(Protocol):
-    """Rows that can be taken by a slice: an array, a mapped array, `vaekit.datasets.mapped.Rows`, `Joined`."""
+    """Rows that can be taken by a slice: an array, a mapped array, or what `vaekit.datasets.mapped` has."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,32 +50,6 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: slice, /) -> NDArray[Any]: ...
-
-
-class Joined:
-    """Sources one after the other as one source: a training and a test split, say.
-
-    Args:
-        parts: Sources of the same item shape and dtype.
-    """
-
-    def __init__(self, *parts: Source) -> None:
-        self.parts = parts
-        self.shape: tuple[int, ...] = (sum(len(part) for part in parts), *parts[0].shape[1:])
-        self.dtype: np.dtype[Any] = parts[0].dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
-        start, stop, _ = rows.indices(len(self))
-        pieces, first = [], 0
-        for part in self.parts:
-            inside = slice(max(start - first, 0), min(stop - first, len(part)))
-            if inside.start < inside.stop:
-                pieces.append(part[inside])
-            first += len(part)
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 class Work(NamedTuple):
@@ -236,24 +207,12 @@ def decode_stream(
     return _stream(half, work, codes, Path(out), columns, overwrite=overwrite, on_progress=on_progress)
 
 
-def release_source(items: Source) -> None:
-    """Let go the resident pages of what is mapped in a source."""
-    if isinstance(items, Joined):
-        for part in items.parts:
-            release_source(part)
-    else:
-        release(items)  # type: ignore[arg-type]  # it looks for a mapping underneath, and leaves all else alone
-
-
 def run_here(model: Encoder | Decoder, work: Work, items: Source) -> Generator[Columns, None, None]:
     """Give each batch's rows, computed in this process."""
-    row_bytes = max(1, items.dtype.itemsize * math.prod(items.shape[1:]))
-    often = max(1, RELEASE_BYTES // (row_bytes * work.batch_size))
+    reader = Reader(items)
     for batch in range(work.batches(len(items))):
-        yield work.do(model, items, batch)
-        if batch % often == often - 1:
-            release_source(items)
-    release_source(items)
+        yield work.do(model, reader, batch)
+    reader.release()
 
 
 def _stream(

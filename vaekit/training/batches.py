@@ -10,24 +10,22 @@ Needs: torch.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.datasets.mapped import Items, Rows, release
+from vaekit.datasets.ahead import in_order
+from vaekit.datasets.mapped import Items, Reader, Rows
+from vaekit.training.ranks import Ranks
 
 AHEAD: Final = 4
 """Batches of a mapped file that are read ahead of the step."""
-
-RELEASE_AFTER: Final = 256 << 20
-"""Bytes read from a mapped file between two releases of its pages."""
 
 
 class Batches:
@@ -52,78 +50,54 @@ class Batches:
         return self._count
 
     def shuffled(
-        self, batch_size: int, generator: torch.Generator, *, part: int = 0, parts: int = 1
-    ) -> Iterator[tuple[Tensor, int]]:
+        self,
+        batch_size: int,
+        generator: torch.Generator,
+        process: Ranks = Ranks(),  # noqa: B008  (it never changes)
+    ) -> Iterator[Tensor]:
         """All items once, in a new order and as they are kept; the last batch may be smaller.
 
         Args:
-            batch_size: Items a batch, those of all parts together.
+            batch_size: Items a batch, those of all processes together.
             generator: Decides the order.
-            part: Which of `parts` processes this is: its items of a batch are every `parts`-th from `part` on.
-            parts: How many processes share each batch.
-
-        Yields:
-            This part's items of the batch, and the number of items of the whole batch. A part of a batch that has too few for
-            it gets the batch's first item, which the caller must not count.
+            process: This process's rows of each batch are given; see `Ranks.rows`.
         """
         order = torch.randperm(len(self), generator=generator, device=generator.device)
         batches = (order[start : start + batch_size] for start in range(0, len(self), batch_size))
-        rows = ((batch[part::parts] if part < len(batch) else batch[:1], len(batch)) for batch in batches)
-        if self._mapped is None:
-            for own, count in rows:
-                # Not [own]: on rows scattered over 47 MB index_select takes a fifth of the time.
-                yield self._items.index_select(0, own.to(self._items.device)), count
+        own = (batch[process.rows(len(batch))] for batch in batches)
+        if self._mapped is not None:
+            yield from self._read_ahead(own)
             return
-        yield from self._read_ahead(rows)
+        for rows in own:
+            # Not [rows]: on rows scattered over 47 MB index_select takes a fifth of the time.
+            yield self._items.index_select(0, rows.to(self._items.device))
 
     def ordered(self, batch_size: int) -> Iterator[Tensor]:
         """All items once, in their own order and as they are kept."""
-        starts = range(0, len(self), batch_size)
-        if self._mapped is None:
-            for start in starts:
-                yield self._items[start : start + batch_size]
-            return
-        rows = ((slice(start, start + batch_size), 0) for start in starts)
-        yield from (items for items, _ in self._read_ahead(rows))
+        rows = (slice(start, start + batch_size) for start in range(0, len(self), batch_size))
+        yield from (self._items[part] for part in rows) if self._mapped is None else self._read_ahead(rows)
 
-    def _read_ahead(self, rows: Iterator[tuple[Any, int]]) -> Iterator[tuple[Tensor, int]]:
+    def _read_ahead(self, wanted: Iterator[Tensor | slice]) -> Iterator[Tensor]:
         """Read batches of the mapped file in a thread, a few ahead of whoever takes them."""
-        items = self._mapped
-        assert items is not None
-        read = 0
+        reader = Reader(self._mapped)
 
-        def batch(wanted: Tensor | slice) -> Tensor:
-            nonlocal read
-            # In the file's order, so that the disk is read forwards; then in the batch's.
-            if isinstance(wanted, slice):
-                array = np.array(items[wanted])
+        def batch(rows: Tensor | slice) -> Tensor:
+            if isinstance(rows, slice):
+                array = np.array(reader[rows])
             else:
-                index = wanted.cpu().numpy()
+                # In the file's order, so that the disk is read forwards; then in the batch's.
+                index = rows.cpu().numpy()
                 forwards = np.argsort(index)
-                array = np.empty((len(index), *items.shape[1:]), items.dtype)
-                array[forwards] = items[index[forwards]]
-            read += array.nbytes
-            if read > RELEASE_AFTER:
-                release(items)
-                read = 0
+                array = np.empty((len(index), *reader.shape[1:]), reader.dtype)
+                array[forwards] = reader[index[forwards]]
             tensor = torch.from_numpy(array)
             return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
-        waiting: deque[tuple[Future[Tensor], int]] = deque()
-        with ThreadPoolExecutor(1, thread_name_prefix="vaekit-read-ahead") as reader:
+        with contextlib.closing(in_order(batch, wanted, threads=1, ahead=AHEAD)) as batches:
             try:
-                for wanted, count in rows:
-                    waiting.append((reader.submit(batch, wanted), count))
-                    if len(waiting) > AHEAD:
-                        future, whole = waiting.popleft()
-                        yield future.result(), whole
-                while waiting:
-                    future, whole = waiting.popleft()
-                    yield future.result(), whole
+                yield from batches
             finally:
-                for future, _ in waiting:
-                    future.cancel()
-                release(items)
+                reader.release()
 
 
 def epoch_generator(seed: int, epoch: int, device: torch.device, stream: str = "") -> torch.Generator:

@@ -10,6 +10,7 @@ Needs: torch. Shapes: N items, V values an item, D latent dimensions, k samples.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -45,8 +46,14 @@ def as_values(items: Tensor, data: DataSpec) -> Tensor:
     if not data.features:
         return x
     # In float64: a column far from zero would lose its digits in the difference.
-    offsets, units = torch.from_numpy(data.offsets).to(x.device), torch.from_numpy(data.units).to(x.device)
+    offsets, units = _standardisation(data, x.device)
     return ((x - offsets) / units).to(x.dtype)
+
+
+@functools.lru_cache(maxsize=8)
+def _standardisation(data: DataSpec, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Offsets and units on a device, float64: made and sent there once, not at each step."""
+    return torch.from_numpy(data.offsets).to(device), torch.from_numpy(data.units).to(device)
 
 
 def as_floats(items: Tensor) -> Tensor:
@@ -172,8 +179,8 @@ def negative_elbo_terms(model: Any, x: Tensor, eps: Tensor, spec: ModelSpec) -> 
 
     Source: Kingma & Welling 2014, equation 10, arXiv:1312.6114; Higgins et al. 2017 for beta.
     """
-    reconstruction, kl = _reconstruction_and_kl(model, x, eps, spec)
-    return Terms(reconstruction, kl.sum(1))
+    reconstruction, mean, log_var = _reconstructed(model, x, eps, spec)
+    return Terms(reconstruction, kl_divergence(mean, log_var))
 
 
 def sampled_terms(model: Any, x: Tensor, eps: Tensor, spec: ModelSpec) -> Terms:
@@ -266,19 +273,20 @@ def training_loss(
         return importance_weighted_bound(samples, kl_weight).mean(), Terms(
             samples.reconstruction.mean(0), samples.kl.mean(0)
         )
-    reconstruction, kl = _reconstruction_and_kl(model, x, eps, spec)
-    terms = Terms(reconstruction, kl.sum(1))
+    reconstruction, mean, log_var = _reconstructed(model, x, eps, spec)
+    terms = Terms(reconstruction, kl_divergence(mean, log_var))
     if config.free_bits:
-        return reconstruction.mean() + kl_weight * free_bits_kl(kl, config.free_bits), terms
+        free = free_bits_kl(kl_per_dimension(mean, log_var), config.free_bits)
+        return reconstruction.mean() + kl_weight * free, terms
     return (terms.reconstruction + kl_weight * terms.kl).mean(), terms
 
 
-def _reconstruction_and_kl(model: Any, x: Tensor, eps: Tensor, spec: ModelSpec) -> tuple[Tensor, Tensor]:
-    """Reconstruction (N,) and KL (N, D)."""
+def _reconstructed(model: Any, x: Tensor, eps: Tensor, spec: ModelSpec) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Reconstruction loss (N,), and the posterior's mean and log_var, (N, D) each."""
     mean, log_var = model.encode(x)
     mean, log_var = _wide(mean), None if log_var is None else _wide(log_var)
     params = model.decode_params(reparameterise(mean, log_var, eps))
-    return reconstruction_loss(x, params, spec.likelihood, log_scale_of(model, spec)), kl_per_dimension(mean, log_var)
+    return reconstruction_loss(x, params, spec.likelihood, log_scale_of(model, spec)), mean, log_var
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -45,6 +45,17 @@ class Ranks:
         """Whether this process writes files and talks to the user: rank 0 does."""
         return self.rank == 0
 
+    def rows(self, count: int) -> slice:
+        """Which of a batch's items are this process's: every `size`-th from `rank` on.
+
+        Of a batch with too few items for it, the first: it must go along with the others. Its `share` is 0.
+        """
+        return slice(self.rank, None, self.size) if self.rank < count else slice(0, 1)
+
+    def share(self, count: int) -> float:
+        """The part of a batch's items that count as this process's, 0 to 1; those of all processes make 1."""
+        return len(range(self.rank, count, self.size)) / count
+
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over all processes.
 

@@ -209,15 +209,16 @@ class _Run:
         rate, looked, done, loading = 0.0, 0, 0, 0.0
         self.step.model.train()
         began = time.perf_counter()
-        waiting = self.batches.shuffled(config.batch_size, generator, part=process.rank, parts=process.size)
+        waiting = self.batches.shuffled(config.batch_size, generator, process)
         for index in range(self.per_epoch):
             asked = time.perf_counter()
-            items, count = next(waiting)
+            items = next(waiting)
             loading += time.perf_counter() - asked
+            count = min(config.batch_size, len(self.batches) - done)
+            # Drawn for the whole batch, so that every number of processes has the same.
             eps = torch.randn(noise_shape(config, count), generator=generator, device=device)
             if process.size > 1:
-                eps, own = _own(eps, process), len(range(process.rank, count, process.size))
-                self.weight = own / count
+                eps, self.weight = eps[..., process.rows(count), :], process.share(count)
             rate = learning_rate_at(before + index, config, config.epochs * self.per_epoch)
             found = self.step(items, eps, rate, kl_weight_at(before + index, config), pixels)
             sums[index] = found if self.weight else 0
@@ -365,12 +366,6 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train()
-
-
-def _own(eps: torch.Tensor, process: Ranks) -> torch.Tensor:
-    """The noise of this process's items: rows of the axis before the last; see `Batches.shuffled`."""
-    rows = range(process.rank, eps.shape[-2], process.size) or range(1)
-    return eps[..., list(rows), :]
 
 
 def _clear_leftovers(run: Path) -> None:
