@@ -7,22 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vaekit.datasets.options import DataOptions
+
 from .console import console, one_line, print_json
 from .data_options import (
-    DEFAULT,
-    BackgroundOption,
-    ChannelsOption,
-    ColumnsOption,
     DataArgument,
-    LabelOption,
-    MaxSkippedOption,
-    SizeOption,
-    SplitSeedOption,
-    StrideOption,
-    TestFractionOption,
-    WindowOption,
-    data_options,
     read_data,
+    reads_data,
 )
 from .options import JsonOption, QuietOption
 
@@ -41,35 +32,15 @@ ROWS, COLUMNS = 5, 6
 """Size of the table of examples."""
 
 
+@reads_data
 def data(
+    given: dict[str, Any],
     source: DataArgument = "mnist",
-    size: SizeOption = DEFAULT.size,
-    background: BackgroundOption = DEFAULT.background,
-    channels: ChannelsOption = DEFAULT.channels,
-    columns: ColumnsOption = "",
-    label: LabelOption = DEFAULT.label,
-    window: WindowOption = DEFAULT.window,
-    stride: StrideOption = DEFAULT.stride,
-    test_fraction: TestFractionOption = DEFAULT.test_fraction,
-    split_seed: SplitSeedOption = DEFAULT.split_seed,
-    max_skipped: MaxSkippedOption = DEFAULT.max_skipped,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read a data set and show what was understood: kind, counts, shape, range, labels, and examples."""
-    options = data_options(
-        size=size,
-        background=background,
-        channels=channels,
-        columns=columns,
-        label=label,
-        window=window,
-        stride=stride,
-        test_fraction=test_fraction,
-        split_seed=split_seed,
-        max_skipped=max_skipped,
-    )
-    found = read_data(source, options, quiet=quiet)
+    found = read_data(source, DataOptions(**given), quiet=quiet)
     if as_json:
         print_json(describe(found))
         return

@@ -1,6 +1,6 @@
 """Options of every command that reads data, spelt and explained once, and the bar that shows while it is read.
 
-A command takes them as parameters and passes them to `data_options`; `read_data` then reads.
+A command that is decorated with `reads_data` has them all; `read_data` then reads.
 
 Needs: typer; rich inside functions.
 """
@@ -8,6 +8,9 @@ Needs: typer; rich inside functions.
 from __future__ import annotations
 
 import csv
+import functools
+import inspect
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -33,98 +36,147 @@ DataArgument = Annotated[
         help="`mnist`, `fashion-mnist`, a folder of images or IDX files, or a .npy, .npz, .csv, .tsv or .parquet file.",
     ),
 ]
-SizeOption = Annotated[
-    int | None,
-    typer.Option(
-        "--size",
-        metavar="PIXELS",
-        rich_help_panel=PANEL,
-        help="Images: bring each to a square of this side; without it, all must have one size.",
-    ),
-]
-BackgroundOption = Annotated[
-    str,
-    typer.Option(
-        "--background",
-        metavar="black|white|grey|#rrggbb",
-        rich_help_panel=PANEL,
-        help="Images: what transparent pixels are laid over.",
-    ),
-]
-ChannelsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--channels",
-        metavar="1|3",
-        rich_help_panel=PANEL,
-        help="Images: grey or colour; without it, grey if every image is.",
-    ),
-]
-ColumnsOption = Annotated[
-    str,
-    typer.Option(
-        "--columns",
-        metavar="NAME[,NAME…]",
-        rich_help_panel=PANEL,
-        help="Tables: the columns to read; without it, all but the label's.",
-    ),
-]
-LabelOption = Annotated[
-    str | None,
-    typer.Option("--label", metavar="NAME", rich_help_panel=PANEL, help="Tables: the column of the rows' classes."),
-]
-WindowOption = Annotated[
-    int | None,
-    typer.Option(
-        "--window",
-        metavar="ROWS",
-        rich_help_panel=PANEL,
-        help="Tables: read windows of a time series, of so many rows.",
-    ),
-]
-StrideOption = Annotated[
-    int | None,
-    typer.Option(
-        "--stride",
-        metavar="ROWS",
-        rich_help_panel=PANEL,
-        help="Tables: rows from one window's start to the next; without it, the window's length.",
-    ),
-]
-TestFractionOption = Annotated[
-    float,
-    typer.Option(
-        "--test-fraction",
-        metavar="0…1",
-        rich_help_panel=PANEL,
-        help="Part to test on, where the data does not come divided.",
-    ),
-]
-SplitSeedOption = Annotated[
-    int, typer.Option("--split-seed", rich_help_panel=PANEL, help="Decides which items are to test on.")
-]
-MaxSkippedOption = Annotated[
-    float,
-    typer.Option(
-        "--max-skipped", metavar="0…1", rich_help_panel=PANEL, help="Images: the part of files that may be unreadable."
-    ),
-]
+OPTIONS: Final[dict[str, Any]] = {
+    "size": Annotated[
+        int | None,
+        typer.Option(
+            "--size",
+            metavar="PIXELS",
+            rich_help_panel=PANEL,
+            help="Images: bring each to a square of this side; without it, all must have one size.",
+        ),
+    ],
+    "background": Annotated[
+        str,
+        typer.Option(
+            "--background",
+            metavar="black|white|grey|#rrggbb",
+            rich_help_panel=PANEL,
+            help="Images: what transparent pixels are laid over.",
+        ),
+    ],
+    "channels": Annotated[
+        int | None,
+        typer.Option(
+            "--channels",
+            metavar="1|3",
+            rich_help_panel=PANEL,
+            help="Images: grey or colour; without it, grey if every image is.",
+        ),
+    ],
+    "columns": Annotated[
+        str,
+        typer.Option(
+            "--columns",
+            metavar="NAME[,NAME…]",
+            rich_help_panel=PANEL,
+            help="Tables: the columns to read; without it, all but the label's.",
+        ),
+    ],
+    "label": Annotated[
+        str | None,
+        typer.Option("--label", metavar="NAME", rich_help_panel=PANEL, help="Tables: the column of the rows' classes."),
+    ],
+    "window": Annotated[
+        int | None,
+        typer.Option(
+            "--window",
+            metavar="ROWS",
+            rich_help_panel=PANEL,
+            help="Tables: read windows of a time series, of so many rows.",
+        ),
+    ],
+    "stride": Annotated[
+        int | None,
+        typer.Option(
+            "--stride",
+            metavar="ROWS",
+            rich_help_panel=PANEL,
+            help="Tables: rows from one window's start to the next; without it, the window's length.",
+        ),
+    ],
+    "test_fraction": Annotated[
+        float,
+        typer.Option(
+            "--test-fraction",
+            metavar="0…1",
+            rich_help_panel=PANEL,
+            help="Part to test on, where the data does not come divided.",
+        ),
+    ],
+    "split_seed": Annotated[
+        int, typer.Option("--split-seed", rich_help_panel=PANEL, help="Decides which items are to test on.")
+    ],
+    "max_skipped": Annotated[
+        float,
+        typer.Option(
+            "--max-skipped",
+            metavar="0…1",
+            rich_help_panel=PANEL,
+            help="Images: the part of files that may be unreadable.",
+        ),
+    ],
+}
+"""The options by their names in `DataOptions`."""
 
 
-def data_options(*, columns: str = "", **options: Any) -> DataOptions:
-    """Make the options from what was given on the command line.
+def reads_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options above, behind its own; it takes those that were given as one parameter, `given`.
 
-    Args:
-        columns: Names separated by commas; one that holds a comma stands in double quotes.
-        options: All others, by the names of `DataOptions`.
+    They are fields of `DataOptions` by name, and only those that stand on the command line: a file of options may hold others,
+    and a default must not hide them.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = {name: parameter for name, parameter in signature.parameters.items() if name != "given"}
+    added = {"context": typer.Context, **OPTIONS}
+
+    @functools.wraps(command)
+    def wrapped(**arguments: Any) -> None:
+        given = from_command_line(arguments["context"], OPTIONS)
+        if "columns" in given:
+            given["columns"] = column_names(given["columns"])
+        command(**{name: arguments[name] for name in own}, given=given)
+
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=kind,
+            default=inspect.Parameter.empty if name == "context" else _default(name),
+        )
+        for name, kind in added.items()
+        if name not in own
+    ]
+    typer_reads: Any = wrapped
+    typer_reads.__signature__ = inspect.Signature(
+        [*(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own.values()), *parameters]
+    )
+    return wrapped
+
+
+def from_command_line(context: typer.Context, names: Iterable[str]) -> dict[str, Any]:
+    """Those of some parameters that stand on the command line, with their values."""
+    return {
+        name: context.params[name]
+        for name in names
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
+
+
+def _default(name: str) -> Any:
+    return "" if name == "columns" else getattr(DEFAULT, name)
+
+
+def column_names(columns: str) -> tuple[str, ...]:
+    """Split names at commas; one that holds a comma stands in double quotes.
 
     Raises:
-        ConfigError: An option has no meaning.
+        ConfigError: A name is empty.
     """
     names = next(csv.reader([columns]), []) if columns else []
     if not all(names):
         raise ConfigError(f"--columns {columns!r}: give names separated by commas, e.g. speed,torque.")
-    return DataOptions(columns=tuple(names), **options)
+    return tuple(names)
 
 
 def read_data(source: str, options: DataOptions, *, quiet: bool = False) -> Dataset:

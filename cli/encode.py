@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vaekit.datasets.options import DataOptions
+
 from .data_options import (
-    BackgroundOption,
-    ChannelsOption,
-    ColumnsOption,
-    LabelOption,
-    MaxSkippedOption,
-    SizeOption,
-    SplitSeedOption,
-    StrideOption,
-    TestFractionOption,
-    WindowOption,
-    data_options,
     read_data,
+    reads_data,
 )
 from .options import BundleArgument, ForceOption, JsonOption, ProviderOption, QuietOption, ThreadsOption
 from .streaming import (
@@ -40,7 +32,9 @@ if TYPE_CHECKING:
 Part = Literal["all", "train", "test"]
 
 
+@reads_data
 def encode(
+    given: dict[str, Any],
     data: Annotated[
         str, typer.Option("--data", metavar="NAME|PATH", help="The items: a data set's name, a folder or a file.")
     ],
@@ -60,16 +54,6 @@ def encode(
     workers: WorkersOption = None,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
-    size: SizeOption = None,
-    background: BackgroundOption = "black",
-    channels: ChannelsOption = None,
-    columns: ColumnsOption = "",
-    label: LabelOption = None,
-    window: WindowOption = None,
-    stride: StrideOption = None,
-    test_fraction: TestFractionOption = 0.1,
-    split_seed: SplitSeedOption = 0,
-    max_skipped: MaxSkippedOption = 0.1,
     force: ForceOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -86,18 +70,7 @@ def encode(
 
     if seed is not None and not sample:
         raise ConfigError(f"--seed {seed} belongs to --sample, which was not given; the means need no seed.")
-    options = data_options(
-        size=size,
-        background=background,
-        channels=channels,
-        columns=columns,
-        label=label,
-        window=window,
-        stride=stride,
-        test_fraction=test_fraction,
-        split_seed=split_seed,
-        max_skipped=max_skipped,
-    )
+    options = DataOptions(**given)
     check_target(out, overwrite=force)
     opened = Bundle.open(bundle, keep=[("encoder", "fp32")])
     model = open_half("encoder", opened, engine=engine, provider=provider, threads=threads, workers=workers)

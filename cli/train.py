@@ -16,19 +16,10 @@ from vaekit.training.config import Device, Precision, Schedule, TrainConfig
 
 from .console import console, error_console, print_json, training_extra
 from .data_options import (
-    BackgroundOption,
-    ChannelsOption,
-    ColumnsOption,
     DataArgument,
-    LabelOption,
-    MaxSkippedOption,
-    SizeOption,
-    SplitSeedOption,
-    StrideOption,
-    TestFractionOption,
-    WindowOption,
-    data_options,
+    from_command_line,
     read_data,
+    reads_data,
 )
 from .options import JsonOption, QuietOption
 from .train_report import TrainReport
@@ -37,8 +28,10 @@ DEFAULT = TrainConfig()
 MODEL, OBJECTIVE, OPTIMISER = "The model", "The objective", "The optimiser"
 
 
+@reads_data
 def train(
     context: typer.Context,
+    given: dict[str, Any],
     data: DataArgument = "mnist",
     out: Annotated[
         Path | None,
@@ -187,16 +180,6 @@ def train(
             "--compile/--no-compile", rich_help_panel=OPTIMISER, help="Compile the step; needs a C++ compiler."
         ),
     ] = DEFAULT.compile,
-    size: SizeOption = None,
-    background: BackgroundOption = "black",
-    channels: ChannelsOption = None,
-    columns: ColumnsOption = "",
-    label: LabelOption = None,
-    window: WindowOption = None,
-    stride: StrideOption = None,
-    test_fraction: TestFractionOption = 0.1,
-    split_seed: SplitSeedOption = 0,
-    max_skipped: MaxSkippedOption = 0.1,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write numbers and pictures for TensorBoard into the run's folder.")
     ] = False,
@@ -219,12 +202,11 @@ def train(
         info = RunInfo.read(resume)
         config, source, options, folder = info.config, info.data, info.data_options, resume
     else:
-        given = _given(context)
         file = FileConfig() if config_file is None else read_config(config_file)
-        chosen = {**file.train, **_of(TrainConfig, given)}
+        chosen = {**file.train, **_chosen(context)}
         config = _config(chosen, real_values=False)  # before the data is read, which may take long
-        options = merged(DataOptions, file=file.data, given=_of(DataOptions, given))
-        source = data if "data" in given or file.source is None else file.source
+        options = merged(DataOptions, file=file.data, given=given)
+        source = data if file.source is None or from_command_line(context, ["data"]) else file.source
         folder = out or Path("runs") / Path(source).resolve().name
     silent = as_json or not is_first()
     try:
@@ -268,22 +250,17 @@ def train(
         console().print(f"wrote {folder}, epoch {checkpoint.epoch}", markup=False, soft_wrap=True)
 
 
-def _given(context: typer.Context) -> dict[str, Any]:
-    """What stands on the command line, by parameter, as the options' types."""
-    given = {
-        name: value
-        for name, value in context.params.items()
-        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
-    }
-    if "compile_step" in given:
-        given["compile"] = given.pop("compile_step")
-    if "hidden" in given:
-        given["hidden"] = _widths(given["hidden"])
-    if "scale" in given:
-        given["scale"] = _scale(given["scale"])
-    if "columns" in given:
-        given["columns"] = data_options(columns=given["columns"]).columns
-    return given
+def _chosen(context: typer.Context) -> dict[str, Any]:
+    """Those of the model's and the trainer's options that stand on the command line, as `TrainConfig` takes them."""
+    names = {field.name for field in fields(TrainConfig)} - {"compile"} | {"compile_step"}
+    chosen = from_command_line(context, names & set(context.params))
+    if "compile_step" in chosen:
+        chosen["compile"] = chosen.pop("compile_step")
+    if "hidden" in chosen:
+        chosen["hidden"] = _widths(chosen["hidden"])
+    if "scale" in chosen:
+        chosen["scale"] = _scale(chosen["scale"])
+    return chosen
 
 
 def _config(chosen: dict[str, Any], *, real_values: bool) -> TrainConfig:
@@ -295,12 +272,6 @@ def _config(chosen: dict[str, Any], *, real_values: bool) -> TrainConfig:
     if "likelihood" not in chosen and (real_values or "scale" in chosen):
         chosen = {"scale": "learned", **chosen, "likelihood": "gaussian"}
     return TrainConfig(**chosen)
-
-
-def _of(kind: type[TrainConfig | DataOptions], given: dict[str, Any]) -> dict[str, Any]:
-    """Those of the given options that are fields of a class."""
-    names = {field.name for field in fields(kind)}
-    return {name: value for name, value in given.items() if name in names}
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -320,11 +291,7 @@ def _scale(text: str) -> float | str:
 def _refuse_other_options(context: typer.Context) -> None:
     """A resumed run has its own options; another one given beside --resume would be ignored, so it is an error."""
     free = {"resume", "tensorboard", "quiet", "as_json"}
-    given = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name not in free
-        and getattr(context.get_parameter_source(parameter.name or ""), "name", "") == "COMMANDLINE"
-    ]
+    refused = from_command_line(context, set(context.params) - free)
+    given = [parameter.opts[0] for parameter in context.command.params if parameter.name in refused]
     if given:
         raise ConfigError(f"--resume goes on with the run's own options, so leave out {', '.join(given)}.")

@@ -34,33 +34,7 @@ COMMANDS = [
 ESCAPE = "\x1b"
 
 
-class Result:
-    """Exit code and output of one run of the command line in this process."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return ``run(*arguments) -> Result``, on a screen of 80 columns without colour."""
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def main(*arguments: object) -> Result:
-        capsys.readouterr()
-        try:
-            vaekit.cli.main([str(argument) for argument in arguments])
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Result(code, *capsys.readouterr())
-
-    return main
+Run = Callable[..., Any]
 
 
 @pytest.fixture

@@ -2,56 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
 
-import vaekit.cli
-from vaekit.cli.data import data
-from vaekit.cli.data_options import data_options
+from vaekit.cli.data_options import column_names
 from vaekit.datasets import DataOptions
 from vaekit.errors import ConfigError
 
-
-class Result(NamedTuple):
-    """Exit code and output of one run of the command line in this process."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
+Run = Callable[..., Any]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Return ``run(*arguments) -> Result``, on a screen of 80 columns without colour, with a cache folder of its own."""
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR", "TTY_INTERACTIVE", "VAEKIT_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "80")
+def run(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Return ``run(*arguments)`` of `vaekit data`, with a cache folder of its own."""
+    monkeypatch.delenv("VAEKIT_DATA", raising=False)
     monkeypatch.setenv("VAEKIT_CACHE", str(tmp_path / "cache"))
-    app = typer.Typer()
-    app.command("data")(data)
-    app.callback()(lambda: None)
-    monkeypatch.setattr(vaekit.cli, "app", app)
-
-    def main(*arguments: object) -> Result:
-        capsys.readouterr()
-        try:
-            vaekit.cli.main(["data", *map(str, arguments)])
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Result(code, *capsys.readouterr())
-
-    return main
+    return functools.partial(run, "data")
 
 
 @pytest.fixture
@@ -187,7 +160,7 @@ def test_a_path_with_odd_characters_stays_on_its_line(run: Run, tmp_path: Path) 
 
 
 def test_column_names_with_commas_stand_in_quotes() -> None:
-    assert data_options(columns='"a, b",c').columns == ("a, b", "c")
-    assert data_options() == DataOptions()
+    assert column_names('"a, b",c') == ("a, b", "c")
+    assert column_names("") == ()
     with pytest.raises(ConfigError, match="--columns"):
-        data_options(columns=",")
+        column_names(",")

@@ -6,7 +6,7 @@ import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,16 +15,7 @@ import vaekit
 import vaekit.cli
 from vaekit.datasets import Dataset
 
-
-class Result(NamedTuple):
-    """Exit code and output of one run of the command line in this process."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
+Run = Callable[..., Any]
 
 ENDINGS = [
     ".npy",
@@ -39,22 +30,8 @@ ENDINGS = [
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return ``run(*arguments) -> Result``, without colour and with a narrow screen."""
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "40")
-
-    def main(*arguments: object) -> Result:
-        capsys.readouterr()
-        try:
-            vaekit.cli.main([str(argument) for argument in arguments])
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Result(code, *capsys.readouterr())
-
-    return main
+def screen_columns() -> int:
+    return 40
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,34 +30,18 @@ needs_pyarrow = pytest.mark.skipif(
 )
 
 
-class Result(NamedTuple):
-    """Exit code and output of one run of the command line in this process."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
+Run = Callable[..., Any]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return ``run(*arguments) -> Result`` of `vaekit encode`, without colour and with a narrow screen."""
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "40")
+def screen_columns() -> int:
+    return 40
 
-    def main(*arguments: object) -> Result:
-        capsys.readouterr()
-        try:
-            vaekit.cli.main(["encode", *(str(argument) for argument in arguments)])
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Result(code, *capsys.readouterr())
 
-    return main
+@pytest.fixture
+def run(run: Run) -> Run:
+    """Return ``run(*arguments)`` of `vaekit encode`."""
+    return functools.partial(run, "encode")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,37 +26,15 @@ from vaekit.spec import DataSpec
 RED, YELLOW, RESET = "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
-class Result(NamedTuple):
-    """Exit code and output of one run of the command line in this process."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
+Run = Callable[..., Any]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return ``run(*arguments) -> Result``, without colour and with a narrow screen, which must not break a line."""
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "40")
-
-    def main(*arguments: object) -> Result:
-        capsys.readouterr()
-        try:
-            vaekit.cli.main([str(argument) for argument in arguments])
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Result(code, *capsys.readouterr())
-
-    return main
+def screen_columns() -> int:
+    return 40
 
 
-def assert_one_error(done: Result, message: str) -> None:
+def assert_one_error(done: Any, message: str) -> None:
     """One line, exit code 1, and nothing on standard output."""
     assert done.code == 1
     assert re.fullmatch(rf"error: [^\n]*{message}[^\n]*\n", done.err), done.err
@@ -301,11 +280,11 @@ main({arguments!r})
 """
 
 
-def without(names: set[str], *arguments: object) -> Result:
+def without(names: set[str], *arguments: object) -> Any:
     """Run in a process in which some packages cannot be imported."""
     code = BLOCKER.format(names=names, arguments=[str(argument) for argument in arguments])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    return Result(done.returncode, done.stdout, done.stderr)
+    return SimpleNamespace(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
 @pytest.mark.parametrize("missing", ["torch", "safetensors"])
@@ -338,7 +317,7 @@ def test_sample_without_onnx_runtime_names_both_extras(small_bundle: Path) -> No
 def test_module_is_the_command_line_and_shows_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vaekit", "sample", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert_one_error(Result(done.returncode, done.stdout, done.stderr), "so it is no bundle")
+    assert_one_error(SimpleNamespace(code=done.returncode, out=done.stdout, err=done.stderr), "so it is no bundle")
 
 
 def test_full_disk_is_one_error(small_bundle: Path) -> None:

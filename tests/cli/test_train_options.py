@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import vaekit.cli
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = ("--hidden", "8", "--latent", "2", "--epochs", "1", "--device", "cpu")
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def main(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            vaekit.cli.main([str(argument) for argument in arguments])
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return main
+def screen_columns() -> int:
+    return 200
 
 
 @pytest.fixture
