@@ -5,7 +5,9 @@ Needs: typer, rich.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -72,11 +74,14 @@ def open_half(
 
 
 @contextmanager
-def progress(what: str, *, wanted: bool) -> Iterator[OnRows]:
-    """Show a bar with rate and time left while the block runs; yields what moves it. On a pipe, no bar."""
+def progress(what: str, check: Callable[[], None], *, wanted: bool) -> Iterator[OnRows]:
+    """Show a bar with rate and time left while the block runs; yields what moves it. On a pipe, no bar.
+
+    `check` is called before each move; see `stoppable`.
+    """
     screen = console()
     if not wanted or not screen.is_terminal:
-        yield lambda *_: None
+        yield lambda *_: check()
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -91,6 +96,7 @@ def progress(what: str, *, wanted: bool) -> Iterator[OnRows]:
         task = bar.add_task(what, total=None, rate="-")
 
         def move(done: int, total: int) -> None:
+            check()
             speed = bar.tasks[0].speed
             bar.update(task, completed=done, total=total, rate="-" if speed is None else f"{speed:,.0f}")
 
@@ -98,14 +104,38 @@ def progress(what: str, *, wanted: bool) -> Iterator[OnRows]:
 
 
 @contextmanager
-def stoppable(out: Path) -> Iterator[None]:
-    """Turn Ctrl-C into one line and exit code 130."""
+def stoppable(out: Path) -> Iterator[Callable[[], None]]:
+    """Turn Ctrl-C into one line and exit code 130; yields a check to be called now and then.
+
+    A KeyboardInterrupt may not arrive: Python drops one that is raised while an object is being deleted, and a library in the
+    middle of something may make another error of it. So it is written down that somebody asked. What then ends the block
+    counts as the stop, and the check ends a block that nothing else does.
+    """
+    asked = False
+
+    def note(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    # Only the main thread may set a handler, and only it gets signals.
+    ours = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, note) if ours else None
     try:
-        yield
-    except KeyboardInterrupt:
+        yield check
+    except BaseException as error:
+        if not asked and not isinstance(error, KeyboardInterrupt):
+            raise
         line = f"stopped; {out} was not written"
         error_console().print(line, style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)
 
 
 def report(done: Streamed, *, as_json: bool) -> None:
