@@ -50,7 +50,11 @@ def decode(
     check_target(out, overwrite=force)
     opened = Bundle.open(bundle, keep=[("decoder", "fp32")])
     model = open_half("decoder", opened, engine=engine, provider=provider, threads=threads, workers=workers)
-    with stoppable(out), open_codes(codes) as z, progress("decode", wanted=not (quiet or as_json)) as move:
+    with (
+        stoppable(out) as check,
+        open_codes(codes) as z,
+        progress("decode", check, wanted=not (quiet or as_json)) as move,
+    ):
         done = decode_stream(
             model,  # type: ignore[arg-type]  # the half that was asked for
             z,

@@ -75,9 +75,9 @@ def encode(
     opened = Bundle.open(bundle, keep=[("encoder", "fp32")])
     model = open_half("encoder", opened, engine=engine, provider=provider, threads=threads, workers=workers)
     dataset = read_data(data, options, quiet=quiet or as_json)
-    _check_columns(dataset, model.spec.data)
+    check_columns(dataset, model.spec.data)
     items = _items(dataset, part)
-    with stoppable(out), progress("encode", wanted=not (quiet or as_json)) as move:
+    with stoppable(out) as check, progress("encode", check, wanted=not (quiet or as_json)) as move:
         done = encode_stream(
             model,  # type: ignore[arg-type]  # the half that was asked for
             items,
@@ -90,7 +90,7 @@ def encode(
     report(done, as_json=as_json)
 
 
-def _check_columns(dataset: Dataset, model: DataSpec) -> None:
+def check_columns(dataset: Dataset, model: DataSpec) -> None:
     """Refuse a table whose columns are as many as the model's, but others or in another order."""
     from vaekit.errors import DataError
 

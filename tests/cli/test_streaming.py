@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,22 +21,28 @@ class InterruptedOnDeletion:
 
 
 def test_an_error_that_a_library_makes_of_the_interrupt_is_the_stop(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit) as stop, stoppable(Path("c.npz")):
+    def library() -> None:
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
             raise ProviderError("Ray stopped: a worker is gone.") from None
+
+    with pytest.raises(typer.Exit) as stop, stoppable(Path("c.npz")):
+        library()
     assert stop.value.exit_code == 130
     assert capsys.readouterr().err == "stopped; c.npz was not written\n"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_that_python_drops_ends_the_block_at_the_next_check() -> None:
-    with pytest.raises(typer.Exit) as stop, stoppable(Path("c.npz")) as check:
+    def block(check: Callable[[], None]) -> None:
         check()
         InterruptedOnDeletion()
         check()
         pytest.fail("the block went on")
+
+    with pytest.raises(typer.Exit) as stop, stoppable(Path("c.npz")) as check:
+        block(check)
     assert stop.value.exit_code == 130
 
 
