@@ -45,6 +45,7 @@ def open_half(
     *,
     engine: Engine,
     provider: str,
+    precision: str,
     threads: int | None,
     workers: int | None,
 ) -> Encoder | Decoder | RayPool:
@@ -60,7 +61,9 @@ def open_half(
 
         if workers is not None:
             raise ConfigError(f"--workers {workers} belongs to --engine ray; one process has --threads.")
-        return (Encoder if half == "encoder" else Decoder)(bundle, provider=provider, threads=threads)
+        return (Encoder if half == "encoder" else Decoder)(
+            bundle, provider=provider, precision=precision, threads=threads
+        )
     from vaekit.cores import count_cores
     from vaekit.runtime.ray_engine import RayPool
 
@@ -70,7 +73,7 @@ def open_half(
         raise ConfigError(
             f"--provider {provider} was asked for, but --engine ray runs on the CPU; pass --engine local."
         )
-    return RayPool(bundle, workers=workers or count_cores().usable)
+    return RayPool(bundle, workers=workers or count_cores().usable, precision=precision)
 
 
 @contextmanager
@@ -104,7 +107,7 @@ def progress(what: str, check: Callable[[], None], *, wanted: bool) -> Iterator[
 
 
 @contextmanager
-def stoppable(out: Path) -> Iterator[Callable[[], None]]:
+def stoppable(out: Path | None) -> Iterator[Callable[[], None]]:
     """Turn Ctrl-C into one line and exit code 130; yields a check to be called now and then.
 
     A KeyboardInterrupt may not arrive: Python drops one that is raised while an object is being deleted, and a library in the
@@ -130,7 +133,7 @@ def stoppable(out: Path) -> Iterator[Callable[[], None]]:
     except BaseException as error:
         if not asked and not isinstance(error, KeyboardInterrupt):
             raise
-        line = f"stopped; {out} was not written"
+        line = "stopped" if out is None else f"stopped; {out} was not written"
         error_console().print(line, style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     finally:

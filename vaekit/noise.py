@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,8 @@ GOLDEN = np.array(0x9E3779B97F4A7C15, np.uint64)  # the odd number next to 2^64 
 MIX_1 = np.array(0xBF58476D1CE4E5B9, np.uint64)
 MIX_2 = np.array(0x94D049BB133111EB, np.uint64)
 ONE, BITS_27, BITS_30, BITS_31, BITS_11 = (np.array(n, np.uint64) for n in (1, 27, 30, 31, 11))
+
+UPPER_HALF = np.array(1 << 63, np.uint64)  # words from here on make uniform numbers
 
 SQRT_HALF = np.array(0.7071067811865476)
 LN_2 = np.array(0.6931471805599453)
@@ -96,6 +99,31 @@ def noise(*, seed: int, count: int, dim: int, start: int = 0) -> NDArray[np.floa
         block[:, 0::2] = even
         block[:, 1::2] = odd[:, : block.shape[1] // 2]  # an odd D drops the last sine
     return eps
+
+
+def uniform(*, seed: int, index: NDArray[np.integer[Any]], dim: int) -> Doubles:
+    """Draw uniform numbers: row i is a function of ``seed`` and ``index[i]`` only, and independent of `noise`.
+
+    Number j of sample n is ``(w >> 11) 2^-53`` with w the word ``2^63 + j + 1`` of sample n, counted as in `noise`, whose
+    own words all come before.
+
+    Args:
+        seed: Names the stream, 0 <= seed < 2^64.
+        index: Sample indices, shape (N,), each from 0 to 2^64 - 1.
+        dim: Number of coordinates D.
+
+    Returns:
+        Numbers from 0 to 1, 1 excluded, shape (N, D), float64.
+
+    Raises:
+        ConfigError: The seed is not an integer or out of range.
+    """
+    stream_key = _mix(GOLDEN + np.array([_uint64("seed", seed)], np.uint64))
+    item_key = _mix(stream_key + GOLDEN * (index.astype(np.uint64) + ONE))  # (N,)
+    word = np.arange(1, dim + 1, dtype=np.uint64)
+    word += UPPER_HALF
+    words = _mix(item_key[:, None] + GOLDEN * word)  # (N, D)
+    return np.asarray((words >> BITS_11).astype(np.float64) * UNIT_53)
 
 
 def _box_muller(a: Words, b: Words) -> tuple[Doubles, Doubles]:

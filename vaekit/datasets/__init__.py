@@ -9,7 +9,7 @@
     pixels.py        one image file to 8-bit pixels
     tables.py        rows and windows of CSV and Parquet      columns.py      their columns as numbers, strictly
     mapped.py        arrays larger than memory                cachefolder.py  where conversions and downloads are kept
-    ahead.py         work in threads, ahead of its reader
+    ahead.py         work in threads, ahead of its reader     binarized.py    grey pixels as zeros and ones, by seed
 
 A `Dataset` is two splits of items with optional labels, kept as the bytes of the files (uint8 pixels) until a batch is
 needed. Here rather than in vaekit.training, since the runtime's commands read data too, and must not need torch.

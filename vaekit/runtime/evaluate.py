@@ -7,16 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets import as_float
-from vaekit.datasets.mapped import Items, Reader
+from vaekit.datasets.mapped import Reader
 from vaekit.elbo import active_dimensions, bits_per_dimension
-from vaekit.errors import DataError
+from vaekit.errors import ConfigError, DataError
 from vaekit.runtime.session import BATCH, VAE, negative_elbo_terms
+from vaekit.runtime.stream import OnRows, Source
+from vaekit.spec import Likelihood
+
+LEVEL_TOLERANCE = 1e-3
+"""Distance from the nearest 8-bit level, in levels, that is rounding: float32 holds k / 255 to 3e-5 of a level."""
+
+
+class StandardErrors(NamedTuple):
+    """Standard errors of means over items: the standard deviation over items, divided by the root of their number.
+
+    They hold both what differs from item to item and the one code that is drawn for each.
+
+    Attributes:
+        negative_elbo: Of the mean negative ELBO, nats.
+        reconstruction: Of the mean reconstruction, nats.
+        kl: Of the mean KL, nats.
+    """
+
+    negative_elbo: float
+    reconstruction: float
+    kl: float
 
 
 @dataclass(frozen=True)
@@ -32,7 +53,10 @@ class Evaluation:
         mean: Mean of the codes, (D,).
         std: Standard deviation of the codes, (D,): the variance of the means plus the mean variance.
         active: Dimensions that carry information; see `vaekit.elbo.active_dimensions`.
-        bits_per_dimension: The negative ELBO for a likelihood of discrete levels, else None; see `vaekit.elbo`.
+        bits_per_dimension: The negative ELBO of a VAE where the items are discrete, else None; see `vaekit.elbo`.
+        discrete: Whether every value is one of those that the likelihood gives a probability: 0 and 1 for bernoulli, the 8-bit
+            levels for discretized-logistic. Where not, its nats are no log-probabilities.
+        standard_errors: How far the three means are from those of many more such items; None for a single item.
     """
 
     items: int
@@ -44,6 +68,8 @@ class Evaluation:
     std: tuple[float, ...]
     active: tuple[int, ...]
     bits_per_dimension: float | None = None
+    discrete: bool = False
+    standard_errors: StandardErrors | None = None
 
     def quality(self) -> Mapping[str, float]:
         """The numbers that a manifest keeps."""
@@ -57,37 +83,45 @@ class Evaluation:
         }
 
 
-def evaluate(vae: VAE, pixels: Items, *, seed: int = 0) -> Evaluation:
+def evaluate(
+    vae: VAE, pixels: Source, *, seed: int = 0, batch_size: int = BATCH, on_progress: OnRows | None = None
+) -> Evaluation:
     """Measure a model on a data set, in constant memory.
 
     Args:
         vae: The model.
         pixels: Items, shape (N, *data shape): float32 in the data's range, or uint8, which is divided by 255.
         seed: Seed of the posterior's samples; item i takes sample index i.
+        batch_size: Items a call of the model.
+        on_progress: Called after each batch with the items that are done and all items.
 
     Raises:
+        ConfigError: The batch size is below 1.
         DataError: There are no items.
         ShapeError: The items do not fit the model.
     """
-    count = len(pixels)
-    if count == 0:
-        raise DataError("there is nothing to evaluate: the data set has no items.")
+    count, spec = check_items(pixels, batch_size), vae.spec
     reconstruction = 0.0
-    kl, variance = np.zeros(vae.spec.latent), np.zeros(vae.spec.latent)
-    codes = Moments(vae.spec.latent)
+    kl, variance = np.zeros(spec.latent), np.zeros(spec.latent)
+    codes, terms = Moments(spec.latent), Moments(3)
+    discrete = spec.likelihood != "gaussian"
     reader = Reader(pixels)
-    for start in range(0, count, BATCH):
-        x = as_float(reader[start : start + BATCH])
+    for start in range(0, count, batch_size):
+        x = as_float(reader[start : start + batch_size])
         posterior, lost, kl_rows = negative_elbo_terms(vae, x, seed=seed, start=start)
         reconstruction += float(lost.sum())
         kl += kl_rows.sum(axis=0)
         codes.add(posterior.mean)
+        terms.add(np.stack([lost + kl_rows.sum(axis=1), lost, kl_rows.sum(axis=1)], axis=1))
         variance += np.exp(posterior.log_var.astype(np.float64)).sum(axis=0)
+        discrete = discrete and has_probability(x, spec.likelihood)
+        if on_progress is not None:
+            on_progress(start + len(x), count)
     reader.release()
     kl /= count
     reconstruction /= count
     negative_elbo = reconstruction + float(kl.sum())
-    discrete = vae.spec.likelihood == "discretized-logistic"
+    bits = bits_per_dimension(negative_elbo, spec.data.size) if discrete and spec.kind == "vae" else None
     return Evaluation(
         items=count,
         negative_elbo=negative_elbo,
@@ -97,8 +131,32 @@ def evaluate(vae: VAE, pixels: Items, *, seed: int = 0) -> Evaluation:
         mean=tuple(map(float, codes.mean)),
         std=tuple(map(float, np.sqrt(codes.variance + variance / count))),
         active=active_dimensions(codes.variance),
-        bits_per_dimension=bits_per_dimension(negative_elbo, vae.spec.data.size) if discrete else None,
+        bits_per_dimension=bits,
+        discrete=discrete,
+        standard_errors=StandardErrors(*map(float, terms.standard_error)) if count > 1 else None,
     )
+
+
+def check_items(items: Source, batch_size: int) -> int:
+    """Give the number of items that are to be measured, in batches of some size.
+
+    Raises:
+        ConfigError: The batch size is below 1.
+        DataError: There are no items.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size}: give 1 or more.")
+    if len(items) == 0:
+        raise DataError("there is nothing to evaluate: the data set has no items.")
+    return len(items)
+
+
+def has_probability(x: NDArray[np.float32], likelihood: Likelihood) -> bool:
+    """Whether every value is one of the discrete ones that a likelihood gives a probability; a density has none."""
+    if likelihood == "bernoulli":
+        return bool(((x == 0) | (x == 1)).all())
+    levels = 255 * x
+    return likelihood == "discretized-logistic" and bool((np.abs(levels - np.rint(levels)) < LEVEL_TOLERANCE).all())
 
 
 class Moments:
@@ -135,3 +193,8 @@ class Moments:
     def variance(self) -> NDArray[np.float64]:
         """Mean squared difference from the mean, (D,)."""
         return np.asarray(np.maximum(0.0, self._squares / self._count - np.square(self._sum / self._count)))
+
+    @property
+    def standard_error(self) -> NDArray[np.float64]:
+        """Standard error of the mean, (D,): the root of the unbiased variance over the number of rows, which is 2 or more."""
+        return np.asarray(np.sqrt(self.variance / (self._count - 1)))
