@@ -15,8 +15,7 @@ import hashlib
 import importlib.util
 import io
 import os
-import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.errors import BundleError, BundleNotFoundError, IntegrityError
-from vaekit.graphguard import GraphSummary, inspect_graph
-from vaekit.manifest import FILE_LIMIT, MANIFEST_LIMIT, FileInfo, GraphInfo, Manifest, TensorPort
+from vaekit.graphguard import GraphSummary, inspect_graph, is_ort
+from vaekit.graphinfo import FILE_LIMIT, FileInfo, GraphInfo, TensorPort
+from vaekit.manifest import MANIFEST_LIMIT, Manifest
+from vaekit.places import BundleSource, Folder, Place
 
 MANIFEST = "manifest.json"
 CHECKSUMS = "SHA256SUMS"
@@ -97,77 +98,109 @@ class Golden(NamedTuple):
 
 
 class Bundle:
-    """A bundle on disk whose files were checked.
+    """A bundle whose files were checked. Pickled, it opens itself again where it arrives, and is checked again.
 
     Attributes:
-        path: The folder.
+        place: Where its files come from: a folder or an archive; as text, the path.
         manifest: What it states about itself.
+        digest: SHA-256 of manifest.json in hex, and so of everything in the bundle; empty where it was not opened here.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, kept: Mapping[str, bytes] | None = None) -> None:
-        self.path = path
+    def __init__(
+        self, place: Place | Path, manifest: Manifest, kept: Mapping[str, bytes] | None = None, *, digest: str = ""
+    ) -> None:
+        self.place = Folder(place) if isinstance(place, Path) else place
         self.manifest = manifest
+        self.digest = digest
         self._kept = dict(kept or {})
 
     def __repr__(self) -> str:
-        return f"Bundle({str(self.path)!r}, name={self.manifest.name!r})"
+        return f"Bundle({str(self.place)!r}, name={self.manifest.name!r})"
+
+    def __reduce__(self) -> tuple[Callable[..., Bundle], tuple[BundleSource | None, str]]:
+        return _open_again, (self.place.origin, self.digest)
+
+    @property
+    def path(self) -> Path:
+        """The folder or `.vaekit` file.
+
+        Raises:
+            BundleError: There is none, since the bundle came from bytes or a file object.
+        """
+        if self.place.path is None:
+            raise BundleError(f"the bundle {self.manifest.name!r} came from bytes, so it has no path; unpack it first.")
+        return self.place.path
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] | None = None, *, keep: Iterable[tuple[str, str]] = ()) -> Bundle:
-        """Open a folder, and check every file that it states against size and SHA-256.
+    def open(cls, path: BundleSource | None = None, *, keep: Iterable[tuple[str, ...]] = ()) -> Bundle:
+        """Open a bundle, and check every file that it states against size and SHA-256.
 
         Args:
-            path: The folder; None opens the built-in MNIST model.
-            keep: (half, precision) of graphs whose checked bytes `graph` will be asked for, so that they are read once.
+            path: A folder; a `.vaekit` file, its bytes, or a file object that gives them; None opens the built-in MNIST model.
+            keep: (half, precision) or (half, precision, format) of graphs whose checked bytes `graph` will be asked for, so
+                that they are read once.
 
         Raises:
             BundleNotFoundError: There is no bundle.
             BundleVersionError: Its format is unknown.
             IntegrityError: A file is missing, changed, oversized, or no regular file.
             BundleError: The manifest is malformed, or a kept graph is not in it.
+            ConfigError: `path` is nothing that a bundle is opened from.
         """
-        folder = builtin_bundle() if path is None else Path(path)
-        if not os.path.isdir(folder):  # Path.is_dir raises where a name is too long or a folder may not be entered
-            raise BundleNotFoundError(
-                f"there is no bundle at {folder}; export one with `vaekit export RUN --out {folder}`."
-            )
-        if not os.path.lexists(folder / MANIFEST):
-            raise BundleNotFoundError(
-                f"{folder} holds no {MANIFEST}, so it is no bundle; is it a run? Then export it first."
-            )
-        content = _read(folder / MANIFEST, MANIFEST_LIMIT)
-        manifest = Manifest.from_bytes(content)
-        wanted = {manifest.graph(half, precision).file.file for half, precision in keep}
-        if _read(folder / CHECKSUMS, MANIFEST_LIMIT) != checksums(content, manifest.files()):
-            raise IntegrityError(
-                f"{folder}: {CHECKSUMS} and {MANIFEST} do not agree, so one of them was changed; copy the bundle again."
-            )
+        place = open_place(path)
+        manifest, content, _ = _read_manifest(place)
+        wanted = {manifest.graph(*which[:2]).stored(*which[2:] or ("onnx",)).file for which in keep}
         kept = {}
         for file in manifest.files():
-            data = _read_checked(folder, file)
+            data = _read_checked(place, file)
             if file.file in wanted:
                 kept[file.file] = data
-        return cls(folder, manifest, kept)
+        return cls(place, manifest, kept, digest=hashlib.sha256(content).hexdigest())
 
-    def graph(self, half: str, precision: str = "fp32") -> bytes:
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Give every file's name and checked bytes: manifest.json, and then the others ordered by name.
+
+        Raises:
+            IntegrityError: A file was changed since the bundle was opened.
+        """
+        manifest, content, sums = _read_manifest(self.place)
+        if manifest != self.manifest:
+            raise IntegrityError(f"{self.place} was changed since it was opened; open it again.")
+        yield MANIFEST, content
+        files = {file.file: file for file in manifest.files()}
+        for name in sorted([CHECKSUMS, *files]):
+            yield name, sums if name == CHECKSUMS else _read_checked(self.place, files[name])
+
+    def graph(self, half: str, precision: str = "fp32", format: str = "onnx") -> bytes:  # noqa: A002
         """Give one graph's bytes, checked, walked by the guard, and with the inputs and outputs that the manifest states.
+
+        The guard reads ONNX alone. A graph in ORT format is handed out on its hash: it is what the bundle's maker wrote, and
+        whether that draws random numbers is seen only when it runs. So it is never given unless it was asked for.
 
         Args:
             half: "encoder" or "decoder".
             precision: One of the manifest's precisions.
+            format: "onnx", or "ort" for ONNX Runtime's own format.
 
         Raises:
-            IntegrityError: The file was changed, or is no ONNX model.
+            IntegrityError: The file was changed, or is no model in that format.
             UnsafeGraphError: The graph reaches outside itself, or draws random numbers.
-            BundleError: No such precision, or the graph is another than the manifest describes.
+            BundleError: No such precision or format, or the graph is another than the manifest describes.
         """
         info = self.manifest.graph(half, precision)
-        content = self._kept.pop(info.file.file, None)
+        file = info.stored(format)
+        content = self._kept.pop(file.file, None)
         if content is None:
-            content = _read_checked(self.path, info.file)
-        found = describe_graph(info.file, inspect_graph(content, name=info.file.file))
+            content = _read_checked(self.place, file)
+        if format == "ort":
+            if not is_ort(content):
+                raise IntegrityError(
+                    f"{self.place.where(file.file)} is no model in ORT format; export the model again."
+                )
+            return content
+        found = describe_graph(file, inspect_graph(content, name=file.file))._replace(ort=info.ort)
         if found != info:
-            raise BundleError(f"{self.path / info.file.file} is not the graph that the manifest describes: {found}.")
+            raise BundleError(f"{self.place.where(file.file)} is not the graph that the manifest describes: {found}.")
         return content
 
     def golden(self) -> Golden:
@@ -176,7 +209,7 @@ class Bundle:
         Raises:
             IntegrityError: The file was changed, or its arrays do not fit the model.
         """
-        golden = Golden.from_bytes(_read_checked(self.path, self.manifest.golden))
+        golden = Golden.from_bytes(_read_checked(self.place, self.manifest.golden))
         spec, n = self.manifest.spec, self.manifest.golden_items
         for name in ("x", "x_hat", "mean", "log_var", "eps", "z"):
             shape = (n, *spec.data.shape) if name in ("x", "x_hat") else (n, spec.latent)
@@ -222,36 +255,67 @@ def describe_graph(file: FileInfo, summary: GraphSummary) -> GraphInfo:
     return GraphInfo(file, opsets[""], summary.ir_version, ports[0], ports[1])
 
 
-def _read_checked(folder: Path, file: FileInfo) -> bytes:
-    content = _read(folder / file.file, FILE_LIMIT, stated=file.bytes)
+def _open_again(source: BundleSource | None, digest: str) -> Bundle:
+    """Open the bundle that a pickle names; the pickle was made of one with this digest."""
+    bundle = Bundle.open(source)
+    if digest not in ("", bundle.digest):
+        raise IntegrityError(
+            f"{bundle.place} is another bundle than the one that was pickled; give both processes the same one."
+        )
+    return bundle
+
+
+def open_place(source: BundleSource | None) -> Place:
+    """Find where a bundle's files come from; of a packed bundle, read its table of contents.
+
+    Raises:
+        BundleNotFoundError: There is neither a folder with a manifest nor a file.
+        IntegrityError: A file, bytes or a file object hold no packed bundle.
+        ConfigError: It is nothing that a bundle is opened from.
+    """
+    if source is None:
+        return Folder(_with_manifest(builtin_bundle()), builtin=True)
+    if not isinstance(source, (str, os.PathLike)):
+        from vaekit.packing import Archive, content_of
+
+        return Archive(content_of(source))
+    path = Path(source)
+    if os.path.isfile(path):  # Path.is_file raises where a name is too long or a folder may not be entered
+        from vaekit.packing import Archive
+
+        return Archive(path)
+    return Folder(_with_manifest(path))
+
+
+def _with_manifest(folder: Path) -> Path:
+    if not os.path.isdir(folder):
+        raise BundleNotFoundError(
+            f"there is no bundle at {folder}; export one with `vaekit export RUN --out {folder}`."
+        )
+    if not os.path.lexists(folder / MANIFEST):
+        raise BundleNotFoundError(
+            f"{folder} holds no {MANIFEST}, so it is no bundle; is it a run? Then export it first."
+        )
+    return folder
+
+
+def _read_manifest(place: Place) -> tuple[Manifest, bytes, bytes]:
+    """The manifest, its bytes, and those of SHA256SUMS, which agree; the place holds nothing that it must not."""
+    content = place.read(MANIFEST, MANIFEST_LIMIT)
+    manifest = Manifest.from_bytes(content)
+    sums = place.read(CHECKSUMS, MANIFEST_LIMIT)
+    if sums != checksums(content, manifest.files()):
+        raise IntegrityError(
+            f"{place}: {CHECKSUMS} and {MANIFEST} do not agree, so one of them was changed; copy the bundle again."
+        )
+    place.check_names({MANIFEST, CHECKSUMS, *(file.file for file in manifest.files())})
+    return manifest, content, sums
+
+
+def _read_checked(place: Place, file: FileInfo) -> bytes:
+    content = place.read(file.file, FILE_LIMIT, stated=file.bytes)
     if hashlib.sha256(content).hexdigest() != file.sha256:
         raise IntegrityError(
-            f"{folder / file.file} was changed: its SHA-256 is not the manifest's; copy the bundle again."
+            f"{place.where(file.file)} was changed: its SHA-256 is not the manifest's; copy the bundle again."
         )
     return content
-
-
-def _read(path: Path, limit: int, *, stated: int | None = None) -> bytes:
-    """Read one regular file of at most `limit` bytes, and of exactly the stated size where one is stated."""
-    try:
-        # O_NOFOLLOW: a link could point anywhere. O_NONBLOCK: opening a pipe must not hang.
-        descriptor = os.open(
-            path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        )
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise IntegrityError(f"{path} is no plain file; copy the bundle again.")
-            if status.st_size > limit or (stated is not None and status.st_size != stated):
-                expected = f"at most {limit:,}" if stated is None else f"{stated:,}"
-                raise IntegrityError(
-                    f"{path} holds {status.st_size:,} bytes, but should hold {expected}; copy the bundle again."
-                )
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                return file.read(limit + 1 if stated is None else stated + 1)
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:
-        raise IntegrityError(f"{path} is missing; copy the bundle again.") from None
-    except OSError as error:
-        raise IntegrityError(f"{path} cannot be read as a plain file: {error.strerror or error}.") from error

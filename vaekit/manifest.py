@@ -1,8 +1,9 @@
 """`manifest.json`: what a bundle says about itself, field by field.
 
 `Manifest.to_json` and `Manifest.from_json` are the format; `exports/README.md` specifies it for readers in other
-languages. Reading is strict: a field that is missing, of another type or out of its limits is an error, and so is a
-format version that this code does not know.
+languages. What is stated about graphs and precisions has modules of its own, `vaekit.graphinfo` and `vaekit.precisions`.
+Reading is strict: a field that is missing, of another type or out of its limits is an error, and so is a format version that
+this code does not know.
 
 Needs: the standard library. Must not import: torch, onnx, onnxruntime.
 """
@@ -10,15 +11,31 @@ Needs: the standard library. Must not import: torch, onnx, onnxruntime.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
-from math import isfinite
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
+from vaekit import fields
 from vaekit.errors import BundleError, BundleVersionError, ConfigError, IntegrityError
+from vaekit.fields import Json
+from vaekit.graphinfo import FILE_LIMIT, FileInfo, GraphInfo, TensorPort
 from vaekit.noise import NOISE_VERSION
+from vaekit.precisions import PrecisionInfo
 from vaekit.spec import ModelSpec
+
+__all__ = [
+    "FILE_LIMIT",
+    "FORMAT",
+    "HALVES",
+    "MANIFEST_LIMIT",
+    "VERSION",
+    "FileInfo",
+    "GraphInfo",
+    "LatentStatistics",
+    "Manifest",
+    "PrecisionInfo",
+    "TensorPort",
+]
 
 FORMAT: Final = "vaekit-bundle"
 VERSION: Final = 1
@@ -26,128 +43,7 @@ VERSION: Final = 1
 MANIFEST_LIMIT: Final = 1 << 20
 """Largest manifest.json in bytes, 1 MiB."""
 
-FILE_LIMIT: Final = (1 << 31) - 1
-"""Largest file of a bundle in bytes: protobuf, and so ONNX, ends there."""
-
-PRECISIONS: Final = ("fp32",)
 HALVES: Final = ("encoder", "decoder")
-
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-Json: TypeAlias = Mapping[str, Any]
-
-
-class FileInfo(NamedTuple):
-    """One file of the bundle: its name inside the folder, its size in bytes, and the SHA-256 of its content in hex."""
-
-    file: str
-    bytes: int
-    sha256: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the fields as JSON's types."""
-        return {"file": self.file, "bytes": self.bytes, "sha256": self.sha256}
-
-    @classmethod
-    def from_json(cls, value: Json) -> FileInfo:
-        """Read and check the fields; a name may not leave the folder."""
-        name = _text(value, "file")
-        if not _FILE_NAME.fullmatch(name):
-            raise IntegrityError(f"the manifest names the file {name!r}, which is no plain name inside the bundle.")
-        size = _whole(value, "bytes")
-        if not 0 <= size <= FILE_LIMIT:
-            raise IntegrityError(f"the manifest states {size} bytes for {name}; the limit is {FILE_LIMIT}.")
-        digest = _text(value, "sha256")
-        if not _SHA256.fullmatch(digest):
-            raise IntegrityError(f"the manifest's sha256 of {name} is {digest!r}, not 64 lower-case hex digits.")
-        return cls(name, size, digest)
-
-
-class TensorPort(NamedTuple):
-    """An input or output of a graph: name, dtype, shape ("batch" stands for any number of items)."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the fields as JSON's types."""
-        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
-
-    @classmethod
-    def from_json(cls, value: Json) -> TensorPort:
-        """Read the fields."""
-        shape = tuple(_list(value, "shape"))
-        if not all(isinstance(size, (int, str)) and not isinstance(size, bool) for size in shape):
-            raise BundleError(f"the manifest's shape {list(shape)} holds something that is no size.")
-        return cls(_text(value, "name"), _text(value, "dtype"), shape)
-
-
-class GraphInfo(NamedTuple):
-    """One ONNX graph of the bundle."""
-
-    file: FileInfo
-    opset: int
-    ir_version: int
-    inputs: tuple[TensorPort, ...]
-    outputs: tuple[TensorPort, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the fields as JSON's types."""
-        return {
-            **self.file.to_json(),
-            "opset": self.opset,
-            "ir_version": self.ir_version,
-            "inputs": [port.to_json() for port in self.inputs],
-            "outputs": [port.to_json() for port in self.outputs],
-        }
-
-    @classmethod
-    def from_json(cls, value: Json) -> GraphInfo:
-        """Read the fields."""
-        return cls(
-            FileInfo.from_json(value),
-            _whole(value, "opset"),
-            _whole(value, "ir_version"),
-            tuple(TensorPort.from_json(port) for port in _list(value, "inputs")),
-            tuple(TensorPort.from_json(port) for port in _list(value, "outputs")),
-        )
-
-
-class PrecisionInfo(NamedTuple):
-    """Both graphs in one precision, with what was measured of them when they were exported.
-
-    Attributes:
-        encoder: x -> mean, log_var.
-        decoder: z -> x_hat.
-        error: Largest absolute differences from the model in torch: "encoder", "decoder", "round_trip".
-        quality: Means over the test set in nats, with the number of items.
-    """
-
-    encoder: GraphInfo
-    decoder: GraphInfo
-    error: Mapping[str, float]
-    quality: Mapping[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the fields as JSON's types."""
-        return {
-            "encoder": self.encoder.to_json(),
-            "decoder": self.decoder.to_json(),
-            "error": dict(self.error),
-            "quality": dict(self.quality),
-        }
-
-    @classmethod
-    def from_json(cls, value: Json) -> PrecisionInfo:
-        """Read the fields."""
-        return cls(
-            GraphInfo.from_json(_object(value, "encoder")),
-            GraphInfo.from_json(_object(value, "decoder")),
-            _numbers(value, "error"),
-            _numbers(value, "quality"),
-        )
 
 
 class LatentStatistics(NamedTuple):
@@ -181,16 +77,17 @@ class LatentStatistics(NamedTuple):
     def from_json(cls, value: Json, latent: int) -> LatentStatistics:
         """Read the fields; the lists must fit the number of latent dimensions."""
         mean, std, kl = (
-            tuple(float(_number(number, name)) for number in _list(value, name)) for name in ("mean", "std", "kl")
+            tuple(float(fields.number(number, name)) for number in fields.listed(value, name))
+            for name in ("mean", "std", "kl")
         )
-        active = tuple(int(_typed(dimension, int, "active")) for dimension in _list(value, "active"))
+        active = tuple(int(fields.typed(dimension, int, "active")) for dimension in fields.listed(value, "active"))
         if len(mean) != latent or len(std) != latent or len(kl) not in (0, latent):
             raise BundleError(
                 f"the manifest's latent statistics do not have one number for each of {latent} dimensions."
             )
         if any(not 0 <= dimension < latent for dimension in active):
             raise BundleError(f"the manifest calls dimensions {list(active)} active, but there are {latent}.")
-        return cls(_whole(value, "items"), mean, std, kl, active)
+        return cls(fields.whole(value, "items"), mean, std, kl, active)
 
 
 class Manifest(NamedTuple):
@@ -223,8 +120,7 @@ class Manifest(NamedTuple):
     def files(self) -> Iterator[FileInfo]:
         """Every file of the bundle but the manifest and the list of checksums."""
         for precision in self.precisions.values():
-            yield precision.encoder.file
-            yield precision.decoder.file
+            yield from precision.files()
         yield self.golden
         yield from self.extra_files
 
@@ -299,32 +195,34 @@ class Manifest(NamedTuple):
     @classmethod
     def _from_json(cls, value: Json) -> Manifest:
         spec = ModelSpec.from_json(value)
-        golden = _object(value, "golden")
+        golden = fields.mapped(value, "golden")
         precisions = {
-            name: PrecisionInfo.from_json(_typed(info, dict, name))
-            for name, info in _object(value, "precisions").items()
+            name: PrecisionInfo.from_json(fields.typed(info, dict, name))
+            for name, info in fields.mapped(value, "precisions").items()
         }
         if "fp32" not in precisions:
             raise BundleError("the bundle has no fp32 graphs; export the model again.")
         for name, info in precisions.items():
             _check_ports(spec, name, info)
-        tolerances = _numbers(value, "tolerances")
+        tolerances = fields.numbers(value, "tolerances")
         if "other" not in tolerances or min(tolerances.values()) < 0:
             raise BundleError(f"the manifest's tolerances are {tolerances}; each is at least 0, and 'other' is one.")
-        items, seed = _whole(golden, "items"), _whole(golden, "seed")
+        items, seed = fields.whole(golden, "items"), fields.whole(golden, "seed")
         if items < 1 or not 0 <= seed < 1 << 64:
             raise BundleError(f"the manifest states {items} golden items for seed {seed}, which prove nothing.")
         manifest = cls(
-            name=_text(value, "name"),
+            name=fields.text(value, "name"),
             spec=spec,
             precisions=precisions,
-            statistics=LatentStatistics.from_json(_object(_object(value, "latent"), "statistics"), spec.latent),
+            statistics=LatentStatistics.from_json(
+                fields.mapped(fields.mapped(value, "latent"), "statistics"), spec.latent
+            ),
             tolerances=tolerances,
             golden=FileInfo.from_json(golden),
             golden_items=items,
             golden_seed=seed,
-            extra_files=tuple(FileInfo.from_json(file) for file in _list(value, "extra_files")),
-            made_by=_object(value, "made_by"),
+            extra_files=tuple(FileInfo.from_json(file) for file in fields.listed(value, "extra_files")),
+            made_by=fields.mapped(value, "made_by"),
         )
         names = [file.file for file in manifest.files()]
         if len(set(names)) != len(names):
@@ -350,38 +248,3 @@ def _check_ports(spec: ModelSpec, precision: str, info: PrecisionInfo) -> None:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
-
-
-def _typed(value: Any, kind: type, name: str) -> Any:
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError(f"{name!r} is {value!r}, which is no {kind.__name__}")
-    return value
-
-
-def _text(value: Json, name: str) -> str:
-    return str(_typed(value[name], str, name))
-
-
-def _whole(value: Json, name: str) -> int:
-    return int(_typed(value[name], int, name))
-
-
-def _list(value: Json, name: str) -> list[Any]:
-    return list(_typed(value[name], list, name))
-
-
-def _object(value: Json, name: str) -> dict[str, Any]:
-    return dict(_typed(value[name], dict, name))
-
-
-def _numbers(value: Json, name: str) -> dict[str, float]:
-    return {key: _number(number, f"{name}.{key}") for key, number in _object(value, name).items()}
-
-
-def _number(value: Any, name: str) -> float:
-    """Give back a finite number as it was written, whole or not."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name!r} is {value!r}, which is no number")
-    if not isfinite(value):  # JSON has no infinity, but Python reads 1e999 as one
-        raise ValueError(f"{name!r} is {value!r}, which is not finite")
-    return value
