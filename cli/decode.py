@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from .options import BundleArgument, ForceOption, JsonOption, ProviderOption, QuietOption, ThreadsOption
+from .options import (
+    BundleArgument,
+    ForceOption,
+    JsonOption,
+    PrecisionOption,
+    ProviderOption,
+    QuietOption,
+    ThreadsOption,
+)
 from .streaming import (
     BatchSizeOption,
     EngineOption,
@@ -32,6 +40,7 @@ def decode(
     batch_size: BatchSizeOption = 256,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
+    precision: PrecisionOption = "fp32",
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
     force: ForceOption = False,
@@ -48,8 +57,10 @@ def decode(
     from vaekit.runtime.stream import decode_stream
 
     check_target(out, overwrite=force)
-    opened = Bundle.open(bundle, keep=[("decoder", "fp32")])
-    model = open_half("decoder", opened, engine=engine, provider=provider, threads=threads, workers=workers)
+    opened = Bundle.open(bundle, keep=[("decoder", precision)])
+    model = open_half(
+        "decoder", opened, engine=engine, provider=provider, precision=precision, threads=threads, workers=workers
+    )
     with (
         stoppable(out) as check,
         open_codes(codes) as z,

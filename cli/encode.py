@@ -12,7 +12,15 @@ from .data_options import (
     read_data,
     reads_data,
 )
-from .options import BundleArgument, ForceOption, JsonOption, ProviderOption, QuietOption, ThreadsOption
+from .options import (
+    BundleArgument,
+    ForceOption,
+    JsonOption,
+    PrecisionOption,
+    ProviderOption,
+    QuietOption,
+    ThreadsOption,
+)
 from .streaming import (
     BatchSizeOption,
     EngineOption,
@@ -52,6 +60,7 @@ def encode(
     batch_size: BatchSizeOption = 256,
     engine: EngineOption = "local",
     workers: WorkersOption = None,
+    precision: PrecisionOption = "fp32",
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
     force: ForceOption = False,
@@ -72,8 +81,10 @@ def encode(
         raise ConfigError(f"--seed {seed} belongs to --sample, which was not given; the means need no seed.")
     options = DataOptions(**given)
     check_target(out, overwrite=force)
-    opened = Bundle.open(bundle, keep=[("encoder", "fp32")])
-    model = open_half("encoder", opened, engine=engine, provider=provider, threads=threads, workers=workers)
+    opened = Bundle.open(bundle, keep=[("encoder", precision)])
+    model = open_half(
+        "encoder", opened, engine=engine, provider=provider, precision=precision, threads=threads, workers=workers
+    )
     dataset = read_data(data, options, quiet=quiet or as_json)
     check_columns(dataset, model.spec.data)
     items = _items(dataset, part)

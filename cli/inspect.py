@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .console import console, one_line, print_json
@@ -11,6 +11,7 @@ from .options import BundleArgument, JsonOption
 
 if TYPE_CHECKING:
     from vaekit import Manifest
+    from vaekit.precisions import PrecisionInfo
 
 
 def inspect(bundle: BundleArgument = None, as_json: JsonOption = False) -> None:
@@ -61,9 +62,12 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
             )
         graph = info.decoder
         lines.append((f"{name} ONNX", f"opset {graph.opset}, IR version {graph.ir_version}"))
-        error = ", ".join(f"{what.replace('_', ' ')} {value:.1e}" for what, value in info.error.items())
-        lines.append((f"{name} against torch", f"largest difference: {error}"))
+        against = "torch" if name == "fp32" else "fp32"
+        lines.append((f"{name} against {against}", f"largest difference: {_errors(info.error)}"))
+        if info.mean_error:
+            lines.append((f"{name} on average", f"mean difference: {_errors(info.mean_error)}"))
         lines.append((f"{name} quality", _stated(_quality, info.quality)))
+        lines += [(f"{name} {what}", text) for what, text in _variant(info)]
     lines.append(("golden vectors", f"{manifest.golden_items} items, seed {manifest.golden_seed}"))
     lines.append(("tolerances", ", ".join(f"{name} {value:g}" for name, value in manifest.tolerances.items())))
     made = manifest.made_by
@@ -75,6 +79,41 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
         if key in made:
             lines.append((name, _stated(describe, made[key])))
     return lines
+
+
+def _errors(errors: Mapping[str, float]) -> str:
+    return ", ".join(f"{what.replace('_', ' ')} {value:.1e}" for what, value in errors.items())
+
+
+def _variant(info: PrecisionInfo) -> Iterator[tuple[str, str]]:
+    """What is stated of other precisions than fp32, and of fp32 where there are others."""
+    if info.delta_elbo is not None:
+        yield "Delta ELBO", f"{info.delta_elbo:+.3f} nats"
+    for half, rates in info.rates.items():
+        speeds = ", ".join(f"{rate:,.0f} at batch {batch}" for batch, rate in rates.items())
+        yield f"{half} speed", f"items/s: {speeds}"
+    if info.measured_on:
+        yield "measured on", _stated(_machine, info.measured_on)
+    if info.gate is not None:
+        limits = f"at most {info.gate.max_delta_elbo:.3g} nats lost, {info.gate.min_gain:g}x smaller or faster"
+        yield "gate", "; ".join([f"{info.gate.result} ({limits})", *info.gate.reasons])
+    for half, nodes in info.float_nodes.items():
+        yield f"{half} in float", ", ".join(nodes)
+    if info.calibration:
+        yield "calibration", _stated(_calibration, info.calibration)
+    if info.batch_dependent:
+        yield "batch", "an item's numbers depend on the rest of its batch"
+    if info.encoder.ort and info.decoder.ort:
+        yield "ORT format", f"{info.encoder.ort.file}, {info.decoder.ort.file}"
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    return f"{machine['threads']} thread of {machine['processor']}, ONNX Runtime {machine['onnxruntime']}"
+
+
+def _calibration(calibration: Mapping[str, Any]) -> str:
+    methods = ", ".join(f"{half} {calibration[half]['method']}" for half in ("encoder", "decoder"))
+    return f"{methods}, on {calibration['items']:,} training items and {calibration['codes']:,} codes"
 
 
 def _stated(describe: Callable[[Any], str], value: Any) -> str:

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import BundleArgument, DataOption, ForceOption, ImageOutOption, ProviderOption, ThreadsOption
+from .options import (
+    BundleArgument,
+    DataOption,
+    ForceOption,
+    ImageOutOption,
+    PrecisionOption,
+    ProviderOption,
+    ThreadsOption,
+)
 
 
 def morph(
@@ -21,6 +29,7 @@ def morph(
         Literal["linear", "spherical"], typer.Option("--path", help="Shape of the way through the latent space.")
     ] = "linear",
     data: DataOption = None,
+    precision: PrecisionOption = "fp32",
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
     out: ImageOutOption = None,
@@ -32,7 +41,7 @@ def morph(
     from .examples import examples, pick
     from .results import check_out, show, write_result
 
-    vae = vaekit.load(bundle, provider=provider, threads=threads)
+    vae = vaekit.load(bundle, provider=provider, precision=precision, threads=threads)
     check_out(out, vae.spec.data, force=force)
     items = examples(vae.bundle, data)
     a, b = pick(vae.bundle, items, first), pick(vae.bundle, items, last)

@@ -11,7 +11,10 @@ from typing import Annotated
 import typer
 
 BundleArgument = Annotated[
-    Path | None, typer.Argument(metavar="BUNDLE", help="A bundle's folder; without it, the built-in MNIST model.")
+    Path | None,
+    typer.Argument(
+        metavar="BUNDLE", help="A bundle: its folder or its `.vaekit` file; without it, the built-in MNIST model."
+    ),
 ]
 ProviderOption = Annotated[
     str,
@@ -23,6 +26,14 @@ ProviderOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads inside one call; without it, every usable core.")
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="fp32|fp16|int8|NAME",
+        help="Which of the bundle's precisions to run; `vaekit inspect` lists them.",
+    ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the portable noise: same seed, same result.")]
 DataOption = Annotated[

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from .options import BundleArgument, DataOption, ForceOption, ImageOutOption, ProviderOption, ThreadsOption
+from .options import (
+    BundleArgument,
+    DataOption,
+    ForceOption,
+    ImageOutOption,
+    PrecisionOption,
+    ProviderOption,
+    ThreadsOption,
+)
 
 
 def reconstruct(
@@ -20,6 +28,7 @@ def reconstruct(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Decode a sample of the posterior instead of its mean.")
     ] = None,
+    precision: PrecisionOption = "fp32",
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
     out: ImageOutOption = None,
@@ -36,7 +45,7 @@ def reconstruct(
 
     if images and data is not None:
         raise ConfigError("--image and --data were both given; give one of them.")
-    vae = vaekit.load(bundle, provider=provider, threads=threads)
+    vae = vaekit.load(bundle, provider=provider, precision=precision, threads=threads)
     check_out(out, vae.spec.data, force=force)
     x = image_files(vae.bundle, images) if images else examples(vae.bundle, data).pixels(slice(count))
     x_hat = vae.reconstruct(x, seed=seed)

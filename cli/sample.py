@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from .options import BundleArgument, ForceOption, ImageOutOption, ProviderOption, SeedOption, ThreadsOption
+from .options import (
+    BundleArgument,
+    ForceOption,
+    ImageOutOption,
+    PrecisionOption,
+    ProviderOption,
+    SeedOption,
+    ThreadsOption,
+)
 
 
 def sample(
@@ -16,6 +24,7 @@ def sample(
     columns: Annotated[
         int | None, typer.Option("--columns", min=1, help="Images in a row; without it, as many as are readable.")
     ] = None,
+    precision: PrecisionOption = "fp32",
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
     out: ImageOutOption = None,
@@ -26,7 +35,7 @@ def sample(
 
     from .results import check_out, show, write_result
 
-    vae = vaekit.load(bundle, provider=provider, threads=threads)
+    vae = vaekit.load(bundle, provider=provider, precision=precision, threads=threads)
     check_out(out, vae.spec.data, force=force)
     z = vae.prior(count, seed=seed)
     x = vae.sample(count, seed=seed)

@@ -138,7 +138,7 @@ def _rehash(folder: Path, change: Callable[[Manifest], Manifest] = lambda manife
     for name, info in manifest.precisions.items():
         graphs = {}
         for half, graph in (("encoder", info.encoder), ("decoder", info.decoder)):
-            graphs[half] = graph._replace(file=state(graph.file))
+            graphs[half] = graph._replace(file=state(graph.file), ort=None if graph.ort is None else state(graph.ort))
         precisions[name] = info._replace(**graphs)
     manifest = change(
         manifest._replace(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -365,3 +366,127 @@ def _renamed(precision: str) -> dict[str, Any]:
     for half in ("encoder", "decoder"):
         info[half]["file"] = f"{half}.{precision}.onnx"
     return info
+
+
+# Other precisions.
+
+VARIANT: dict[str, Any] = {
+    **_renamed("int8"),
+    "mean_error": {"encoder": 0.01, "decoder": 0.002, "round_trip": 0.003},
+    "delta_elbo": -0.05,
+    "tolerance": {"encoder": 0.2, "mean_encoder": 0.02, "negative_elbo": 0.5},
+    "gate": {"result": "forced", "reasons": ["it is slow"], "max_delta_elbo": 0.5, "min_gain": 1.2},
+    "rates": {"encoder": {"1": 100.0, "64": 2000}, "decoder": {"1": 150.5}},
+    "measured_on": {"processor": "a processor", "cores": 2, "threads": 1, "onnxruntime": "1.2.3"},
+    "float_nodes": {"decoder": ["last"]},
+    "calibration": {"items": 512, "encoder": {"method": "minmax"}},
+    "batch_dependent": True,
+}
+ORT = {"file": "decoder.int8.ort", "bytes": 50, "sha256": HASHES[5]}
+
+
+def with_variant(**changes: Any) -> dict[str, Any]:
+    return changed("precisions/int8", {**copy.deepcopy(VARIANT), **changes})
+
+
+def test_the_fields_of_a_variant_are_read() -> None:
+    info = read(with_variant()).precisions["int8"]
+    assert info.delta_elbo == -0.05
+    assert info.mean_error["decoder"] == 0.002
+    assert info.tolerance["negative_elbo"] == 0.5
+    assert info.gate is not None
+    assert (info.gate.result, info.gate.reasons, info.gate.min_gain) == ("forced", ("it is slow",), 1.2)
+    assert info.rates["encoder"]["64"] == 2000
+    assert info.measured_on["onnxruntime"] == "1.2.3"
+    assert info.float_nodes == {"decoder": ("last",)}
+    assert info.calibration["items"] == 512
+    assert info.batch_dependent is True
+    assert info.bytes == 300
+
+
+def test_a_variant_is_written_as_it_was_read() -> None:
+    value = with_variant(decoder={**VARIANT["decoder"], "ort": ORT})
+    assert json.loads(read(value).to_bytes()) == value
+
+
+def test_a_precision_without_the_fields_of_variants_has_none() -> None:
+    info = read(VALID).precisions["fp32"]
+    assert (info.delta_elbo, info.gate, info.batch_dependent) == (None, None, False)
+    for measured in (info.mean_error, info.tolerance, info.rates, info.measured_on, info.float_nodes, info.calibration):
+        assert measured == {}
+
+
+def test_the_committed_bundle_is_read_whatever_it_has() -> None:
+    # It was made before there were other precisions, and must stay readable.
+    folder = Path(__file__).parents[1] / "exports" / "mnist"
+    assert "fp32" in Manifest.from_bytes((folder / "manifest.json").read_bytes()).precisions
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("mean_error", "delta_elbo", "tolerance", "gate", "rates", "measured_on", "float_nodes", "calibration"),
+        *("batch_dependent", "gate/result", "gate/reasons", "gate/max_delta_elbo", "gate/min_gain", "rates/encoder"),
+        *("float_nodes/decoder", "rates/decoder/1", "mean_error/encoder", "tolerance/encoder", "gate/reasons/0"),
+    ],
+)
+def test_a_variants_field_of_another_type_is_refused(path: str) -> None:
+    now: Any = VARIANT
+    for step in path.split("/"):
+        now = now[int(step) if step.isdigit() and isinstance(now, list) else step]
+    for new in (None, True, 1.5, 7, "text", [None], {"a": None}):
+        kinds = (type(new), type(now))
+        if kinds[0] is kinds[1] or set(kinds) == {int, float} or path in ("measured_on", "calibration"):
+            continue
+        value = with_variant()
+        inner = value["precisions"]["int8"]
+        *steps, last = path.split("/")
+        for step in steps:
+            inner = inner[step]
+        inner[int(last) if isinstance(inner, list) else last] = new
+        assert refusal(value), f"{path} = {new!r} was read"
+
+
+@pytest.mark.parametrize("field", ["result", "reasons", "max_delta_elbo", "min_gain"])
+def test_a_gate_without_one_of_its_fields_is_refused(field: str) -> None:
+    gate = {name: value for name, value in VARIANT["gate"].items() if name != field}
+    with pytest.raises(BundleError, match=field):
+        read(with_variant(gate=gate))
+
+
+def test_a_gate_that_says_something_else_is_refused() -> None:
+    message = "the manifest's gate says 'maybe', which is neither 'passed' nor 'forced'"
+    with pytest.raises(BundleError, match=message):
+        read(with_variant(gate={**VARIANT["gate"], "result": "maybe"}))
+
+
+def test_a_negative_tolerance_of_a_precision_is_refused() -> None:
+    with pytest.raises(BundleError, match=r"tolerances of a precision are .*; each is at least 0"):
+        read(with_variant(tolerance={"encoder": -1e-9}))
+
+
+def test_a_file_in_ort_format_is_one_of_the_bundles_files() -> None:
+    manifest = read(with_variant(decoder={**VARIANT["decoder"], "ort": ORT}))
+    assert [file.file for file in manifest.files()] == [
+        *("encoder.onnx", "decoder.onnx", "encoder.int8.onnx", "decoder.int8.onnx", "decoder.int8.ort"),
+        *("golden.npz", "README.md"),
+    ]
+    graph = manifest.graph("decoder", "int8")
+    assert graph.stored("onnx").file == "decoder.int8.onnx"
+    assert graph.stored("ort").sha256 == HASHES[5]
+
+
+@pytest.mark.parametrize("name", ["../x", "encoder.onnx"])
+def test_a_file_in_ort_format_is_held_to_the_rules_of_files(name: str) -> None:
+    with pytest.raises(IntegrityError, match=r"no plain name inside the bundle|names one file twice"):
+        read(with_variant(decoder={**VARIANT["decoder"], "ort": {**ORT, "file": name}}))
+
+
+def test_a_format_that_the_graph_is_not_stored_in_is_refused() -> None:
+    graph = read(VALID).graph("decoder", "fp32")
+    with pytest.raises(
+        BundleError, match=r"format='ort' was asked for, but decoder\.onnx is in the bundle as ONNX alone"
+    ):
+        graph.stored("ort")
+    with pytest.raises(ConfigError, match=r"format='tflite' is unknown; choose one of onnx, ort\."):
+        graph.stored("tflite")

@@ -124,6 +124,14 @@ def inspect_graph(model: bytes, *, name: str) -> GraphSummary:
     return _Guard(model, name).model()
 
 
+def is_ort(model: bytes) -> bool:
+    """Whether ONNX Runtime takes bytes for its own format: by this mark alone, whatever else they are.
+
+    Source: onnxruntime/core/session/inference_session.cc, Load.
+    """
+    return model[4:8] == b"ORTM"
+
+
 class _Guard:
     """One walk over one model: the bytes, and what was met so far."""
 
@@ -137,8 +145,7 @@ class _Guard:
     # One method a message.
 
     def model(self) -> GraphSummary:
-        # ONNX Runtime takes bytes with this mark for its own format, whatever else they are: inference_session.cc, Load.
-        if self.data[4:8] == b"ORTM":
+        if is_ort(self.data):
             self._unsafe("it reads as ONNX Runtime's own ORT format, which cannot be checked; ship an ONNX model")
         end = len(self.data)
         ir_version, producer, opsets, graphs = 0, dict[str, str](), dict[str, int](), list[Span]()

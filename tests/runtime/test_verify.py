@@ -14,9 +14,17 @@ import pytest
 from onnx import numpy_helper
 
 import vaekit
-from vaekit.bundle import Bundle, Golden
+from vaekit.bundle import Bundle, Golden, describe_file
 from vaekit.errors import IntegrityError, ShapeError
-from vaekit.runtime.verify import Deviation, difference, in_batches, tolerance_for, verify_bundle
+from vaekit.runtime.verify import (
+    Deviation,
+    difference,
+    golden_negative_elbo,
+    in_batches,
+    mean_difference,
+    tolerance_for,
+    verify_bundle,
+)
 
 Rehash = Callable[..., None]
 ReplaceGraph = Callable[[Path, str, bytes], None]
@@ -165,6 +173,103 @@ def test_few_golden_items_are_replayed_at_the_batches_that_they_fill(bundle_copy
     assert {d.what.rpartition(" ")[2] for d in deviations[2:]} == {"1", "2", "3"}
 
 
+# Variants: other precisions have tolerances of their own.
+
+
+VARIANT_LINES = [
+    *VAE_LINES,
+    *(f"{what}, mean difference" for what in ("encode mean", "encode log_var", "decode", "round trip")),
+    "negative ELBO, nats",
+]
+
+
+@pytest.fixture
+def variant(bundle_copy: Path, rehash: Rehash) -> Callable[..., Path]:
+    """Return ``variant(shift, **tolerance)``: a bundle whose "int8" decoder is fp32's with its last bias moved."""
+
+    def make(shift: float, **tolerance: float) -> Path:
+        for half in ("encoder", "decoder"):
+            model = onnx.load(bundle_copy / f"{half}.onnx")
+            if half == "decoder":
+                bias = [t for t in model.graph.initializer if list(t.dims) == [784]][-1]
+                bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(shift), bias.name))
+            (bundle_copy / f"{half}.int8.onnx").write_bytes(model.SerializeToString())
+
+        def change(manifest: Any) -> Any:
+            fp32 = manifest.precisions["fp32"]
+            files = {
+                half: getattr(fp32, half)._replace(
+                    file=describe_file(f"{half}.int8.onnx", (bundle_copy / f"{half}.int8.onnx").read_bytes())
+                )
+                for half in ("encoder", "decoder")
+            }
+            return manifest._replace(
+                precisions={**manifest.precisions, "int8": fp32._replace(**files, tolerance=tolerance)}
+            )
+
+        rehash(bundle_copy, change)
+        return bundle_copy
+
+    return make
+
+
+def verify_variant(folder: Path) -> dict[str, Deviation]:
+    vae = vaekit.load(folder, provider="cpu", threads=1, precision="int8")
+    return {deviation.what: deviation for deviation in verify_bundle(vae.bundle, vae)}
+
+
+def test_a_variant_is_held_to_its_own_tolerances(variant: Callable[..., Path]) -> None:
+    found = verify_variant(variant(0.01, decoder=0.5, round_trip=0.25, mean_decoder=0.125, negative_elbo=9.0))
+    assert list(found) == VARIANT_LINES
+    assert failed(list(found.values())) == ["round trip, mean difference"]  # which has none but the provider's
+    assert {found[f"decode, batch {n}"].tolerance for n in BATCHES} == {0.5}
+    assert {found[f"round trip, batch {n}"].tolerance for n in BATCHES} == {0.25}
+    assert {found[f"encode mean, batch {n}"].tolerance for n in BATCHES} == {1e-5}, "the provider's, where it has none"
+    assert found["decode, mean difference"].tolerance == 0.125
+    assert found["negative ELBO, nats"].tolerance == 9.0
+
+
+def test_a_tolerance_below_the_providers_does_not_make_it_stricter(variant: Callable[..., Path]) -> None:
+    found = verify_variant(variant(0.0, encoder=0.0, decoder=0.0, round_trip=0.0))
+    assert failed(list(found.values())) == []
+    assert found["decode, batch 7"].tolerance == 1e-5
+    assert "negative ELBO, nats" not in found  # nothing was stated to hold it to
+
+
+def test_a_variants_differences_are_measured_as_large_as_they_are(
+    small_bundle: Path, variant: Callable[..., Path]
+) -> None:
+    golden = Bundle.open(small_bundle).golden()
+    found = verify_variant(variant(0.25, decoder=1.0, negative_elbo=0.5))
+    p = golden.x_hat.astype(np.float64)
+    moved = 1 / (1 + np.exp(-(np.log(p / (1 - p)) + 0.25)))
+    assert found["decode, batch 64"].measured == pytest.approx(np.abs(moved - p).max(), abs=1e-4)
+    assert found["decode, mean difference"].measured == pytest.approx(np.abs(moved - p).mean(), abs=1e-5)
+    x = golden.x.astype(np.float64)
+
+    def reconstruction(p: np.ndarray) -> float:
+        p = p.clip(2.0**-126, 1 - 2.0**-24)
+        return float(-(x * np.log(p) + (1 - x) * np.log1p(-p)).sum(axis=(1, 2, 3)).mean())
+
+    lost = reconstruction(moved) - reconstruction(p)
+    assert found["negative ELBO, nats"].measured == pytest.approx(abs(lost), abs=0.02)
+    assert not found["negative ELBO, nats"].passed
+
+
+def test_fp32_is_held_to_no_tolerance_but_the_providers(variant: Callable[..., Path]) -> None:
+    deviations = verify(variant(0.25, decoder=1.0, negative_elbo=0.5))
+    assert [deviation.what for deviation in deviations] == VAE_LINES
+    assert failed(deviations) == []
+
+
+@pytest.mark.parametrize("bundle", ["small_bundle", "ae_bundle", "gaussian_bundle"])
+def test_the_golden_vectors_negative_elbo_is_the_models_score(request: pytest.FixtureRequest, bundle: str) -> None:
+    vae = vaekit.load(request.getfixturevalue(bundle), provider="cpu", threads=1)
+    golden = vae.bundle.golden()
+    expected = vae.score(golden.x, seed=vae.manifest.golden_seed).mean()
+    assert golden_negative_elbo(golden, vae.spec) == pytest.approx(expected, rel=1e-5)
+
+
 # Tolerances and differences.
 
 
@@ -237,3 +342,20 @@ def test_batches_are_joined_in_order_and_told_where_they_start(batch: int) -> No
     np.testing.assert_array_equal(joined, rows + starts)
     assert [start for start, _ in seen] == list(range(0, 10, batch))
     assert sum(count for _, count in seen) == 10
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "units", "expected"),
+    [
+        ([1.0, 2.0], [1.5, 2.0], None, 0.25),
+        ([np.nan, 1.0], [1.0, 1.0], None, np.inf),
+        ([np.inf, 1.0], [np.inf, 2.0], None, 0.5),
+        ([1.0, 2.0], [1.0], None, np.inf),
+        ([], [], None, 0.0),
+        ([3.0, 2.0], [1.0, 2.0], [4.0, 1.0], 0.25 - 2.0**-24),  # 2 less 2^-21 of 1, in units of 4; and nothing
+    ],
+)
+def test_the_mean_difference(a: list[float], b: list[float], units: list[float] | None, expected: float) -> None:
+    scale = None if units is None else np.array(units)
+    found = mean_difference(np.array(a, np.float32), np.array(b, np.float32), units=scale)
+    assert found == pytest.approx(expected, rel=1e-9)

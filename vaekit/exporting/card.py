@@ -49,6 +49,7 @@ def model_card(manifest: Manifest) -> str:
         "```",
         "",
         *_features(spec),
+        *_precisions(manifest),
         "Check it on your machine with `vaekit verify PATH` (golden vectors) or `sha256sum -c SHA256SUMS` (files).",
         "",
         "Made by " + ", ".join(f"{name} {version}" for name, version in manifest.made_by["versions"].items()) + ".",
@@ -73,6 +74,40 @@ def _features(spec: ModelSpec) -> list[str]:
         ),
         "",
     ]
+
+
+def _precisions(manifest: Manifest) -> list[str]:
+    """A row for each precision, where there are several; differences are from fp32, on test items."""
+    if len(manifest.precisions) == 1:
+        return []
+    fp32 = manifest.precisions["fp32"]
+    batches = list(fp32.rates.get("decoder", ()))
+    heading = ["precision", "bytes", "largest, mean error of the decoder", "Delta ELBO, nats"]
+    heading += [f"decoder/s, batch {batch}" for batch in batches] + ["gate"]
+    lines = [
+        "Precisions, to be had with `vaekit.load(PATH, precision=...)`:",
+        "",
+        f"| {' | '.join(heading)} |",
+        "|---" * len(heading) + "|",
+    ]
+    for name, info in manifest.precisions.items():
+        differences = ["", ""]
+        if info is not fp32:
+            differences = [f"{info.error['decoder']:.1e}, {info.mean_error['decoder']:.1e}", f"{info.delta_elbo:+.3f}"]
+        rates = [f"{info.rates['decoder'][batch]:,.0f}" for batch in batches]
+        cells = [name, f"{info.bytes:,}", *differences, *rates, info.gate.result if info.gate else ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    machine = fp32.measured_on
+    lines += ["", f"Rates: one thread of {machine['processor']}, ONNX Runtime {machine['onnxruntime']}."]
+    for name, info in manifest.precisions.items():
+        if info.gate is not None and info.gate.reasons:
+            lines.append(f"{name} did not pass the gate and was shipped by force: {'; '.join(info.gate.reasons)}.")
+        kept = [half for half, nodes in info.float_nodes.items() if nodes]
+        if kept:
+            lines.append(f"{name} keeps the last layer of the {' and of the '.join(kept)} in float.")
+        if info.batch_dependent:
+            lines.append(f"{name}: an item's numbers depend on the rest of its batch.")
+    return [*lines, ""]
 
 
 def _one_cell(text: str) -> str:

@@ -11,67 +11,44 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
-from vaekit.bundle import CHECKSUMS, MANIFEST, Bundle, Golden, checksums, describe_file, describe_graph
+from vaekit.bundle import CHECKSUMS, MANIFEST, Bundle, checksums, describe_file, describe_graph
 from vaekit.datasets import Dataset, load_dataset
 from vaekit.datasets.mapped import spread
 from vaekit.errors import CheckpointError, DataError, ExportError, OutputError, ShapeError, VerificationError
+from vaekit.exporting.calibration import ITEMS as CALIBRATION_ITEMS
 from vaekit.exporting.card import model_card
-from vaekit.exporting.graphs import OPSET, evaluation_mode, to_onnx
+from vaekit.exporting.gate import Gate
+from vaekit.exporting.graphs import OPSET, to_onnx
+from vaekit.exporting.ortformat import to_ort
+from vaekit.exporting.precision import wanted_precisions
+from vaekit.exporting.reference import COMPARED, GOLDEN_SEED, TOLERANCES, ModulePair, compare, golden_vectors
+from vaekit.exporting.variants import Halves, OnStep, Report, make_variants, refuse_early
 from vaekit.graphguard import inspect_graph
 from vaekit.images import grid, png_bytes
-from vaekit.latents import reparameterise
-from vaekit.manifest import FileInfo, GraphInfo, LatentStatistics, Manifest, PrecisionInfo
-from vaekit.noise import noise
+from vaekit.manifest import HALVES, FileInfo, GraphInfo, LatentStatistics, Manifest, PrecisionInfo
 from vaekit.runtime.evaluate import evaluate
 from vaekit.runtime.session import VAE
-from vaekit.runtime.verify import replay, verify_bundle
+from vaekit.runtime.verify import verify_bundle
 from vaekit.spec import ModelSpec
 from vaekit.storage import new_folder
 from vaekit.training.checkpoint import Checkpoint
 from vaekit.training.models import DecoderGraph, EncoderGraph, trained_spec
 
-TOLERANCES: Final = {"cpu": 1e-5, "cuda": 1e-4, "cuda-tf32": 5e-3, "other": 1e-3}
-"""Largest absolute deviation by provider. TF32 keeps 10 mantissa bits; other providers may compute in half precision."""
-
-BATCHES: Final = (1, 2, 7, 256)
-"""Batch sizes at which torch and ONNX Runtime are compared."""
-
-COMPARED: Final = 256
-"""Test items that are compared at each batch size."""
-
 GOLDEN_ITEMS: Final = 64
-GOLDEN_SEED: Final = 0
 
 MEASURED: Final = 100_000
 """Most items of each split that a bundle's numbers are measured on; more would take longer and change no digit."""
 
 PREVIEW: Final = (8, 8)
 """Rows and columns of preview.png."""
-
-
-@dataclass(frozen=True)
-class ModulePair:
-    """Any model as two modules, each a pure function of its input.
-
-    Attributes:
-        encoder: x (N, *shape) -> (mean, log_var), each (N, D); for kind "ae", mean alone.
-        decoder: z (N, D) -> x_hat (N, *shape), the likelihood's mean: probabilities, not logits.
-        spec: What the model is.
-    """
-
-    encoder: nn.Module
-    decoder: nn.Module
-    spec: ModelSpec
 
 
 def export_bundle(
@@ -81,9 +58,18 @@ def export_bundle(
     data: Dataset | None = None,
     name: str | None = None,
     opset: int = OPSET,
+    precisions: Iterable[str] = ("fp32",),
+    gate: Gate = Gate(),  # noqa: B008  (a tuple of numbers)
+    calibration_items: int = CALIBRATION_ITEMS,
+    ort_format: bool = False,
     overwrite: bool = False,
+    on_variant: Callable[[Report], None] | None = None,
+    on_step: OnStep = lambda _: None,
 ) -> Bundle:
     """Export a model as a bundle, verified before it exists.
+
+    fp32 is always in it. Another precision ships only if it passes the gate (`vaekit.exporting.gate`); one that does not is
+    reported, with the reason, and the bundle is written without it.
 
     Args:
         source: A checkpoint, or any pair of modules.
@@ -91,20 +77,29 @@ def export_bundle(
         data: Items to verify and to measure on; None reads the checkpoint's own data set again.
         name: What the model is called; None takes the folder's name.
         opset: ONNX operator set of both graphs.
+        precisions: Of "fp32", "fp16", "int8", "int8-dynamic", and "auto": fp16 and int8, as far as they pass.
+        gate: What a variant must hold, and whether it ships all the same.
+        calibration_items: Training items that int8 is calibrated on, at least 32.
+        ort_format: Whether every graph is written in ONNX Runtime's own format too.
         overwrite: Whether a bundle that stands there may be replaced.
+        on_variant: Called with the report of each precision, fp32's first, where there are others. Without it, a warning says
+            which of those that were asked for by name did not ship.
+        on_step: Called with what is done next, in words.
 
     Returns:
         The bundle, opened again from its final place.
 
     Raises:
-        ExportError: The modules cannot be exported, or do not give what their spec says.
+        ConfigError: A precision is unknown, or the calibration items are too few.
+        ExportError: The modules cannot be exported, do not give what their spec says, or cannot have such a precision.
         UnsafeGraphError: A module draws random numbers.
         VerificationError: ONNX Runtime's numbers are not torch's; nothing was written.
         OutputError: The folder exists or cannot be written; what stood there still does.
         CheckpointError: The checkpoint is damaged, or the data is not what it was trained on.
-        DataError: The data set is not found, or has no items.
+        DataError: The data set is not found, has no items, or too few to calibrate on.
         ShapeError: The data has items of another shape or range than the model takes.
     """
+    wanted = wanted_precisions(precisions)
     target = Path(path)
     if not target.name:  # "." has no name of its own, and nothing to put a temporary folder beside
         target = target.resolve()
@@ -129,17 +124,15 @@ def export_bundle(
         if len(split) == 0:
             raise DataError(f"the data {data.name!r} has no {part} items; a bundle is measured on both parts.")
     with new_folder(target, overwrite=overwrite) as folder:
-        encoder, decoder = _export_graphs(pair, data, opset)
-        graphs = {
-            half: _write_graph(folder, f"{half}.onnx", content)
-            for half, content in (("encoder", encoder), ("decoder", decoder))
-        }
+        graphs = _export_graphs(pair, data, opset)
+        refuse_early(wanted, graphs)
+        infos = {half: _write_graph(folder, f"{half}.onnx", getattr(graphs, half)) for half in HALVES}
         labels = None if data.test.labels is None else data.test.labels[:GOLDEN_ITEMS]
-        golden = _golden(pair, data.test.pixels(slice(GOLDEN_ITEMS)), labels)
+        golden = golden_vectors(pair, data.test.pixels(slice(GOLDEN_ITEMS)), labels)
         manifest = Manifest(
             name=name or target.resolve().name,
             spec=pair.spec,
-            precisions={"fp32": PrecisionInfo(graphs["encoder"], graphs["decoder"], {}, {})},
+            precisions={"fp32": PrecisionInfo(infos["encoder"], infos["decoder"], {}, {})},
             statistics=_no_statistics(pair.spec),
             tolerances=TOLERANCES,
             golden=_write(folder, "golden.npz", golden.to_bytes()),
@@ -152,49 +145,35 @@ def export_bundle(
         vae = VAE(folder, provider="cpu")
         error = compare(pair, vae, data.test.pixels(slice(COMPARED)))
         manifest = _measured(manifest, vae, data, error)
+        reports = list[Report]()
+        if wanted.variants:
+            _write_manifest(folder, manifest)
+            reports, files = make_variants(
+                VAE(folder, provider="cpu", threads=1),
+                graphs,
+                data,
+                wanted,
+                gate=gate,
+                calibration_items=calibration_items,
+                on_step=on_step,
+            )
+            for file, content in files.items():
+                _write(folder, file, content)
+            shipped = {report.name: report.info for report in reports if report.shipped}
+            manifest = manifest._replace(precisions=shipped)
+        if ort_format:
+            manifest = _with_ort(folder, manifest)
         extra = [_write(folder, "README.md", model_card(manifest).encode())]
         if pair.spec.data.is_image:
             rows, columns = PREVIEW
             extra.append(_write(folder, "preview.png", png_bytes(grid(vae.sample(rows * columns), columns))))
         _write_manifest(folder, manifest._replace(extra_files=tuple(extra)))
         _prove(folder)
+    _tell(reports, on_variant)
     return Bundle.open(target)
 
 
-def compare(pair: ModulePair, vae: VAE, x: NDArray[np.float32]) -> dict[str, float]:
-    """Largest absolute differences between the modules in torch and a bundle's graphs, over `BATCHES`.
-
-    Args:
-        pair: The model in torch.
-        vae: The model in ONNX Runtime.
-        x: Real items, shape (N, *shape).
-
-    Returns:
-        "encoder" (mean and log_var), "decoder" (x_hat from torch's z), "round_trip" (x -> z -> x_hat, each on its own).
-
-    Raises:
-        VerificationError: One is above the CPU's tolerance.
-    """
-    golden = _golden(pair, x)
-    error = {"encoder": 0.0, "decoder": 0.0, "round_trip": 0.0}
-    for batch in BATCHES:
-        found = replay(vae, golden, seed=GOLDEN_SEED, batch=batch)
-        measured = {
-            "encoder": max(value for what, value in found.items() if what.startswith("encode")),
-            "decoder": found["decode"],
-            "round_trip": found["round trip"],
-        }
-        for what, value in measured.items():
-            if not value <= TOLERANCES["cpu"]:
-                raise VerificationError(
-                    f"the exported {what.replace('_', ' ')} differs from torch by {value:.2g} at batch {batch}; the limit is "
-                    f"{TOLERANCES['cpu']:g}. Nothing was written. Is a layer random, or does it depend on the batch?"
-                )
-            error[what] = max(error[what], value)
-    return error
-
-
-def _export_graphs(pair: ModulePair, data: Dataset, opset: int) -> tuple[bytes, bytes]:
+def _export_graphs(pair: ModulePair, data: Dataset, opset: int) -> Halves:
     x = data.test.pixels(slice(2))
     encoder = to_onnx(
         pair.encoder,
@@ -204,22 +183,7 @@ def _export_graphs(pair: ModulePair, data: Dataset, opset: int) -> tuple[bytes, 
         opset=opset,
     )
     decoder = to_onnx(pair.decoder, torch.zeros(2, pair.spec.latent), inputs=["z"], outputs=["x_hat"], opset=opset)
-    return encoder, decoder
-
-
-def _golden(pair: ModulePair, x: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> Golden:
-    """Golden vectors of some items, from the model in torch."""
-    mean, log_var = _encode(pair, x)
-    z = reparameterise(mean, log_var, seed=GOLDEN_SEED)
-    return Golden(
-        x=x,
-        mean=mean,
-        log_var=log_var,
-        eps=noise(seed=GOLDEN_SEED, count=len(x), dim=pair.spec.latent),
-        z=z,
-        x_hat=_decode(pair, z),
-        labels=labels,
-    )
+    return Halves(encoder, decoder)
 
 
 def _measured(manifest: Manifest, vae: VAE, data: Dataset, error: dict[str, float]) -> Manifest:
@@ -227,7 +191,7 @@ def _measured(manifest: Manifest, vae: VAE, data: Dataset, error: dict[str, floa
     train, test = (evaluate(vae, spread(split.items, MEASURED)) for split in (data.train, data.test))
     fp32 = manifest.precisions["fp32"]
     return manifest._replace(
-        precisions={"fp32": PrecisionInfo(fp32.encoder, fp32.decoder, error, test.quality())},
+        precisions={"fp32": fp32._replace(error=error, quality=test.quality())},
         statistics=LatentStatistics(
             items=train.items,
             mean=train.mean,
@@ -238,45 +202,42 @@ def _measured(manifest: Manifest, vae: VAE, data: Dataset, error: dict[str, floa
     )
 
 
-def _prove(folder: Path) -> None:
-    bundle = Bundle.open(folder, keep=[("encoder", "fp32"), ("decoder", "fp32")])
-    for deviation in verify_bundle(bundle, VAE(bundle, provider="cpu")):
-        if not deviation.passed:
-            raise VerificationError(
-                f"the bundle does not replay its golden vectors: {deviation.what} differs by {deviation.measured:.2g}, "
-                f"the limit is {deviation.tolerance:g}. Nothing was written."
-            )
-
-
-def _encode(pair: ModulePair, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    code = (len(x), pair.spec.latent)
-    outputs = _apply("encoder", pair.encoder, x, [code] * len(pair.spec.encoder_outputs))
-    mean = outputs[0]
-    return mean, outputs[1] if len(outputs) > 1 else np.full_like(mean, -np.inf)
-
-
-def _decode(pair: ModulePair, z: NDArray[np.float32]) -> NDArray[np.float32]:
-    return _apply("decoder", pair.decoder, z, [(len(z), *pair.spec.data.shape)])[0]
-
-
-def _apply(
-    half: str, module: nn.Module, value: NDArray[np.float32], shapes: list[tuple[int, ...]]
-) -> list[NDArray[np.float32]]:
-    """Run a module in eval mode on the CPU, and give its outputs, which must be float32 of these shapes."""
-    with evaluation_mode(module), torch.inference_mode():
-        result = module(torch.tensor(value))  # a copy: a module may write to its input, and arrays may be read-only
-    outputs = list(result) if isinstance(result, (tuple, list)) else [result]
-    found = [tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__ for output in outputs]
-    if found != shapes or any(output.dtype != torch.float32 for output in outputs):
-        raise ExportError(
-            f"the {half} gives {_named(found)}, but the model's spec asks for {_named(shapes)} in float32; "
-            "correct the spec or the module."
+def _with_ort(folder: Path, manifest: Manifest) -> Manifest:
+    """Write every graph in ORT format beside its ONNX file."""
+    precisions = {}
+    for name, info in manifest.precisions.items():
+        encoder, decoder = (
+            graph._replace(ort=_write_ort(folder, graph.file.file)) for graph in (info.encoder, info.decoder)
         )
-    return [output.numpy() for output in outputs]
+        precisions[name] = info._replace(encoder=encoder, decoder=decoder)
+    return manifest._replace(precisions=precisions)
 
 
-def _named(outputs: Sequence[tuple[int, ...] | str]) -> str:
-    return f"{len(outputs)} output{'s' * (len(outputs) != 1)} {' and '.join(map(str, outputs))}"
+def _write_ort(folder: Path, graph: str) -> FileInfo:
+    return _write(folder, f"{Path(graph).stem}.ort", to_ort((folder / graph).read_bytes(), name=graph))
+
+
+def _prove(folder: Path) -> None:
+    """Replay the golden vectors through every graph of a bundle, in each of its formats."""
+    manifest = Bundle.open(folder).manifest
+    for precision, info in manifest.precisions.items():
+        for stored_as in ("onnx", "ort") if info.decoder.ort else ("onnx",):
+            vae = VAE(folder, provider="cpu", precision=precision, format=stored_as)
+            for deviation in verify_bundle(vae.bundle, vae):
+                if not deviation.passed:
+                    whose = "" if (precision, stored_as) == ("fp32", "onnx") else f"{precision} ({stored_as}), "
+                    raise VerificationError(
+                        f"the bundle does not replay its golden vectors: {whose}{deviation.what} differs by "
+                        f"{deviation.measured:.2g}, the limit is {deviation.tolerance:.2g}. Nothing was written."
+                    )
+
+
+def _tell(reports: list[Report], on_variant: Callable[[Report], None] | None) -> None:
+    for report in reports:
+        if on_variant is not None:
+            on_variant(report)
+        elif report.required and not report.shipped:
+            warnings.warn(f"{report.name} is not in the bundle: {'; '.join(report.reasons)}.", stacklevel=3)
 
 
 def _refuse_to_replace_other_folders(target: Path) -> None:

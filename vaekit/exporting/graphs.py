@@ -53,7 +53,7 @@ def to_onnx(module: nn.Module, example: Tensor, *, inputs: list[str], outputs: l
     if not LOWEST_OPSET <= opset <= highest:
         raise ExportError(f"opset={opset} was asked for; this installation writes {LOWEST_OPSET} to {highest}.")
     try:
-        with evaluation_mode(module), _quiet():
+        with evaluation_mode(module), quiet():
             program = torch.onnx.export(
                 module,
                 (example,),
@@ -81,21 +81,33 @@ def to_onnx(module: nn.Module, example: Tensor, *, inputs: list[str], outputs: l
             f"opset={opset} was asked for, but torch exported {type(module).__name__} with opset {found}; "
             f"leave the option out to get opset {OPSET}."
         )
+    return finish(model, type(module).__name__)
+
+
+def finish(model: onnx.ModelProto, name: str) -> bytes:
+    """Check a graph, and give its bytes without metadata: the same bytes for the same graph.
+
+    Args:
+        model: The graph; it is changed.
+        name: What messages call it.
+
+    Raises:
+        ExportError: It is no valid graph, or its batch is not symbolic.
+    """
+    _strip(model)
     # The lowest IR version that defines this operator set: an older runtime can read it, and nothing newer is used.
     model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import), ignore_unknown=True)
     for value in (*model.graph.input, *model.graph.output):
         axes = value.type.tensor_type.shape.dim
         if not axes or axes[0].dim_param != "batch":
             raise ExportError(
-                f"the batch of {value.name!r} is not symbolic in the exported {type(module).__name__}; "
+                f"the batch of {value.name!r} is not symbolic in the exported {name}; "
                 "the module must treat the first axis of its input as the batch, of any size."
             )
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(
-            f"the exported {type(module).__name__} is no valid ONNX graph: {_one_line(error)}."
-        ) from error
+        raise ExportError(f"the exported {name} is no valid ONNX graph: {_one_line(error)}.") from error
     return bytes(model.SerializeToString(deterministic=True))
 
 
@@ -163,8 +175,8 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks (on torchvision, on its own deprecations, on what it tried) off our user's terminal.
+def quiet() -> Iterator[None]:
+    """Keep another package's remarks (on torchvision, on its own deprecations, on what it tried) off our user's terminal.
 
     They come as warnings, as prints, and from loggers of several packages with levels of their own.
     """
