@@ -1,0 +1,190 @@
+"""`vaekit embed python`: one file gives Python's numbers without vaekit, and its self-test fails when it should."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import vaekit
+from vaekit.embedding import embed
+from vaekit.noise import _box_muller as box_muller
+from vaekit.noise import noise
+from vaekit.runtime.verify import difference
+
+LAST = 2**64 - 1
+ALONE = "import sys; sys.modules['vaekit'] = None; sys.modules['torch'] = None; sys.path.insert(0, '.')\n"
+"""A program's first line: an import of vaekit or torch would fail."""
+
+
+def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def arrays(folder: Path, code: str) -> bytes:
+    """What a program beside vae_model.py writes to standard output."""
+    program = f"{ALONE}from vae_model import *\nimport numpy as np\n{code}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in model in one Python file."""
+    return embed("python", None, tmp_path_factory.mktemp("python") / "mnist")
+
+
+@pytest.fixture
+def copy(project: Path, tmp_path: Path) -> Path:
+    """A project that a test may damage."""
+    return Path(shutil.copytree(project, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize(("seed", "start"), [(0, 0), (7, 2**32 - 9), (LAST, 2**64 - 5003)])
+def test_the_noise_is_the_same_bits_on_more_than_100_000_values(project: Path, seed: int, start: int) -> None:
+    eps = noise(seed=seed, count=5003, dim=21, start=start)
+    assert eps.size > 100_000
+    assert arrays(project, f"sys.stdout.buffer.write(noise({seed}, 5003, 21, {start}).tobytes())") == eps.tobytes()
+
+
+def test_the_doubles_have_pythons_bits_before_they_are_rounded(project: Path) -> None:
+    words = np.random.default_rng(2).integers(0, LAST, (20_000, 2), np.uint64, endpoint=True)
+    u1, u2 = ((words[:, 0] >> 11) + 1) * 2.0**-53, (words[:, 1] >> 11) * 2.0**-53
+    np.save(project.parent / "uniforms.npy", [u1, u2])
+    code = (
+        "u1, u2 = np.load('../uniforms.npy')\n"
+        "radius, (cos, sin) = np.sqrt(-2.0 * natural_log(u1)), cos_sin_of_turns(u2)\n"
+        "sys.stdout.buffer.write(np.stack([radius * cos, radius * sin]).tobytes())"
+    )
+    assert arrays(project, code) == np.stack(box_muller(words[:, 0], words[:, 1])).tobytes()
+
+
+def test_images_of_100_seeds_are_those_of_vaekit(project: Path) -> None:
+    code = "model = Model()\nfor s in range(100): sys.stdout.buffer.write(model.sample(1, seed=s).tobytes())"
+    found = np.frombuffer(arrays(project, code), np.float32).reshape(100, 1, 28, 28)
+    vae = vaekit.load(provider="cpu", threads=1)
+    expected = np.concatenate([vae.sample(1, seed=seed) for seed in range(100)])
+    assert difference(found, expected) <= vae.manifest.tolerances["cpu"]
+    assert expected.std() > 0.1  # the control: pictures, not a constant
+
+
+@pytest.mark.parametrize("name", ["small_bundle", "ae_bundle", "gaussian_bundle", "table_bundle", "conv_bundle"])
+def test_every_kind_of_model_passes_its_self_test_and_samples_as_vaekit_does(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    bundle = request.getfixturevalue(name)
+    folder = embed("python", bundle, tmp_path / "project")
+    done = call(folder, "vae_model.py", "--self-test")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r": all \d+ within tolerance\n$", done.stdout)
+    vae = vaekit.load(bundle, provider="cpu", threads=1)
+    code = (
+        "m = Model(); x = m.sample(9, seed=5, start=3); mean, log_var = m.encode(x)\n"
+        "sys.stdout.buffer.write(x.tobytes() + m.decode(reparameterise(mean, log_var, seed=8)).tobytes())"
+    )
+    x, x_hat = np.frombuffer(arrays(folder, code), np.float32).reshape(2, 9, *vae.spec.data.shape)
+    units = None if vae.spec.data.range else vae.spec.data.units
+    assert difference(x, vae.sample(9, seed=5, start=3), units=units) <= 1e-5
+    assert difference(x_hat, vae.reconstruct(x.copy(), seed=8), units=units) <= 1e-5
+
+
+def test_samples_are_shown_as_shades_or_as_numbers(project: Path, gaussian_bundle: Path, tmp_path: Path) -> None:
+    shown = call(project, "vae_model.py", "--sample", "2", "--seed", "7").stdout.splitlines()
+    assert [len(line) for line in shown] == [56] * 56
+    assert len(set("".join(shown))) >= 6
+    folder = embed("python", gaussian_bundle, tmp_path / "project")
+    (line,) = call(folder, "vae_model.py", "--sample", "1", "--seed", "3").stdout.splitlines()
+    expected = vaekit.load(gaussian_bundle, provider="cpu", threads=1).sample(1, seed=3)[0]
+    assert [float(word) for word in line.split()] == pytest.approx(expected, rel=6e-3)
+
+
+def test_without_an_option_it_says_what_it_can_do(project: Path) -> None:
+    done = call(project, "vae_model.py")
+    assert done.returncode == 2
+    assert "--self-test" in done.stdout
+
+
+def test_wrong_arrays_are_refused_in_words(project: Path) -> None:
+    code = """
+model = Model()
+wrong = [(model.decode, np.zeros((1, 20))), (model.decode, np.zeros((1, 19), np.float32)),
+         (model.decode, np.full((1, 20), np.nan, np.float32)), (model.encode, np.full((1, 1, 28, 28), 2, np.float32))]
+for call, array in wrong:
+    try: call(array)
+    except ValueError as error: print(error)
+"""
+    double, narrow, nan, wide = arrays(project, code).decode().splitlines()
+    assert double == "z is float64 of shape (1, 20); the model takes float32, (N, 20,)"
+    assert narrow.startswith("z is float32 of shape (1, 19)")
+    assert nan == "z holds a NaN or an infinity; the model takes finite numbers"
+    assert wide == "x has values from 2 to 2; the model takes 0 to 1"
+
+
+@pytest.mark.parametrize("name", ["x", "mean", "log_var", "eps", "z", "x_hat"])
+def test_the_self_test_fails_when_one_golden_number_is_changed(copy: Path, name: str) -> None:
+    file = copy / "golden" / f"{name}.f32"
+    values = np.fromfile(file, "<f4")
+    values[len(values) // 2] += 0.25 if name == "x" else 0.01
+    values.tofile(file)
+    done = call(copy, "vae_model.py", "--self-test")
+    assert done.returncode == 1
+    assert "TOO FAR" in done.stdout
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_the_self_test_fails_when_one_weight_is_changed(copy: Path, half: str) -> None:
+    model = onnx.load(copy / f"{half}.onnx")
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("bias"))
+    values = numpy_helper.to_array(bias).copy()
+    values[3] += 0.05
+    bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+    onnx.save(model, copy / f"{half}.onnx")
+    assert call(copy, "vae_model.py", "--self-test").returncode == 1
+
+
+def test_the_self_test_fails_on_a_nan(copy: Path) -> None:
+    values = np.fromfile(copy / "golden" / "x_hat.f32", "<f4")
+    values[0] = np.nan
+    values.tofile(copy / "golden" / "x_hat.f32")
+    assert call(copy, "vae_model.py", "--self-test").returncode == 1
+
+
+def test_the_written_file_passes_the_linter(project: Path, ae_bundle: Path, tmp_path: Path) -> None:
+    ae = embed("python", ae_bundle, tmp_path / "ae")
+    for folder in (project, ae):
+        rules = [
+            "--isolated",
+            "--line-length",
+            "128",
+            "--select",
+            "E,F,I,B,UP,SIM,RET,C4,PIE",
+            "--target-version",
+            "py311",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", "check", *rules, str(folder / "vae_model.py")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_golden_json_states_what_a_reader_needs(project: Path, table_bundle: Path, tmp_path: Path) -> None:
+    index = json.loads((project / "golden" / "golden.json").read_text())
+    assert (index["items"], index["seed"], index["tolerance"], index["units"]) == (64, "0", 1e-5, None)
+    assert index["arrays"]["x_hat"] == {"file": "x_hat.f32", "shape": [64, 1, 28, 28]}
+    assert (project / "golden" / "x_hat.f32").stat().st_size == 64 * 784 * 4
+    index = json.loads((embed("python", table_bundle, tmp_path / "t") / "golden" / "golden.json").read_text())
+    features = vaekit.Bundle.open(table_bundle).manifest.spec.data.features
+    assert index["units"] == [feature.scale for feature in features]
+    assert index["rounding"] == 2.0**-21

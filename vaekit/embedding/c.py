@@ -1,0 +1,208 @@
+"""Target c: the decoder in C11 against ONNX Runtime's C interface, with the portable noise.
+
+Needs: NumPy. Must not import: torch, onnx, onnxruntime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from vaekit.bundle import Bundle
+from vaekit.embedding.files import (
+    c_identifier,
+    describe,
+    fill,
+    safe_text,
+    template,
+    write_golden,
+    write_graph,
+    write_template,
+    write_text,
+)
+from vaekit.manifest import Manifest
+from vaekit.noise import NOISE_VERSION
+
+SUMMARY: Final = "the decoder in C11; needs a C compiler and ONNX Runtime"
+TRY: Final = ("make check ORT_HOME=<your ONNX Runtime>", "make demo ORT_HOME=<your ONNX Runtime>")
+
+SHADES: Final = " .:-=+*#%@"
+
+_BOUNDED: Final = """\
+
+static double deviation(float measured, float expected, size_t value) {
+    (void)value; /* items have bounds, so that every value is compared as it is */
+    return fabs((double)measured - (double)expected);
+}
+"""
+
+_UNBOUNDED: Final = """\
+static const double ROUNDING = @ROUNDING@; /* relative: what a float32 of that size cannot hold */
+static const double UNITS[VAE_VALUES] = {
+@UNITS@
+};
+
+/* In the value's own unit, and beyond what a float32 of that size can hold. */
+static double deviation(float measured, float expected, size_t value) {
+    const double gap = fabs((double)measured - (double)expected) - ROUNDING * fabs((double)expected);
+    return (gap < 0 ? 0 : gap) / UNITS[value];
+}
+"""
+
+_SHOW_IMAGE: Final = """\
+enum { CHANNELS = @CHANNELS@, HEIGHT = @HEIGHT@, WIDTH = @WIDTH@ };
+
+/* One line a row, two characters a pixel, since they are twice as high as wide; the mean of the channels. */
+static void show(const float *x) {
+    static const char shades[] = "@SHADES@";
+    const int last = (int)sizeof shades - 2;
+    for (int row = 0; row < HEIGHT; row++) {
+        for (int column = 0; column < WIDTH; column++) {
+            float mean = 0;
+            for (int channel = 0; channel < CHANNELS; channel++)
+                mean += x[(channel * HEIGHT + row) * WIDTH + column] / CHANNELS;
+            const float position = (mean - @LOW@f) / (@HIGH@f - @LOW@f) * (float)last + 0.5f;
+            const int shade = position < 0 ? 0 : position > (float)last ? last : (int)position;
+            printf("%c%c", shades[shade], shades[shade]);
+        }
+        printf("\\n");
+    }
+}
+"""
+
+_SHOW_NUMBERS: Final = """\
+static void show(const float *x) {
+    for (int value = 0; value < VAE_VALUES; value++) printf("%g\\n", (double)x[value]);
+}
+"""
+
+_PRIOR: Final = {
+    "vae": """\
+void vae_prior(uint64_t seed, uint64_t index, float z[VAE_LATENT]) { vae_noise(seed, index, VAE_LATENT, z); }
+""",
+    "ae": """\
+void vae_prior(uint64_t seed, uint64_t index, float z[VAE_LATENT]) {
+    static const double mean[VAE_LATENT] = {
+@MEAN@
+    };
+    static const double std[VAE_LATENT] = {
+@STD@
+    };
+    vae_noise(seed, index, VAE_LATENT, z);
+    for (int d = 0; d < VAE_LATENT; d++) z[d] = (float)(mean[d] + std[d] * (double)z[d]);
+}
+""",
+}
+
+_PRIOR_WORDS: Final = {
+    "vae": "A code of the prior, z ~ N(0, I): the noise of (seed, index).",
+    "ae": "A code of the normal fitted to the codes of the training data: a classic autoencoder has no prior.",
+}
+
+
+def write(bundle: Bundle, folder: Path, *, precision: str) -> None:
+    """Write vae_decoder.h and .c, the graph, a demo, the self-test, a Makefile, a CMakeLists.txt and a README.
+
+    Raises:
+        BundleError: The bundle was changed since it was opened, or a graph is unsafe.
+    """
+    manifest = bundle.manifest
+    write_graph(bundle, folder / "decoder.onnx", half="decoder", precision=precision)
+    index = write_golden(bundle, folder, precision=precision, names=("eps", "z", "x_hat"))
+    facts = model_facts(manifest)
+    write_template(
+        folder,
+        "c",
+        "vae_decoder.h.in",
+        **_some(facts, "SUMMARY LATENT VALUES SHAPE_WORDS LAYOUT RANGE_WORDS PRIOR_WORDS"),
+    )
+    write_template(
+        folder,
+        "c",
+        "vae_decoder.c.in",
+        **_some(facts, "SUMMARY SHAPE_WORDS"),
+        PRIOR=prior_function(manifest),
+        NOISE=noise_functions("vae_noise"),
+    )
+    write_template(folder, "c", "self_test.c.in", **self_test_fields(manifest, index))
+    write_template(folder, "c", "demo.c.in", SHOW=show_function(manifest))
+    write_template(folder, "c", "Makefile.in")
+    write_template(folder, "c", "valgrind.supp")
+    write_template(folder, "c", "CMakeLists.txt.in", IDENTIFIER=c_identifier(manifest.name))
+    write_text(folder / "ort" / "onnxruntime_c_api.h", template("c", "ort/onnxruntime_c_api.h"))
+    write_template(
+        folder,
+        "c",
+        "README.md.in",
+        **_some(facts, "NAME SUMMARY"),
+        PRECISION=precision,
+        ITEMS=manifest.golden_items,
+        TOLERANCE=f"{index['tolerances']['decoder']:.2g}",
+    )
+
+
+def model_facts(manifest: Manifest) -> dict[str, object]:
+    """What templates in C say of a model."""
+    spec = manifest.spec
+    bounds = spec.emits_range
+    return {
+        "NAME": safe_text(manifest.name),
+        "SUMMARY": describe(manifest),
+        "LATENT": spec.latent,
+        "VALUES": spec.data.size,
+        "SHAPE_WORDS": ", ".join(map(str, spec.data.shape)),
+        "LAYOUT": spec.data.layout,
+        "RANGE_WORDS": "" if bounds is None else f", within {bounds[0]:g} .. {bounds[1]:g}",
+        "PRIOR_WORDS": _PRIOR_WORDS[spec.kind],
+    }
+
+
+def noise_functions(name: str) -> str:
+    """The portable noise, as a function of that name and its helpers."""
+    return fill(template("c", "portable_noise.c.part"), VERSION=NOISE_VERSION, FUNCTION=name)
+
+
+def prior_function(manifest: Manifest) -> str:
+    """`vae_prior`: the noise itself, or for a classic autoencoder the normal fitted to its codes."""
+    text = _PRIOR[manifest.spec.kind]
+    if manifest.spec.kind == "vae":
+        return text
+    statistics = manifest.statistics
+    return fill(text, MEAN=c_numbers(statistics.mean, indent=8), STD=c_numbers(statistics.std, indent=8))
+
+
+def show_function(manifest: Manifest) -> str:
+    """`show`: an image in shades, anything else as numbers."""
+    data = manifest.spec.data
+    if not (data.is_chw and data.range):
+        return _SHOW_NUMBERS
+    channels, height, width = data.shape
+    low, high = data.range
+    return fill(_SHOW_IMAGE, CHANNELS=channels, HEIGHT=height, WIDTH=width, SHADES=SHADES, LOW=low, HIGH=high)
+
+
+def self_test_fields(manifest: Manifest, index: dict[str, Any]) -> dict[str, object]:
+    """What the template of a self-test in C needs."""
+    return {
+        "NAME": safe_text(manifest.name),
+        "ITEMS": manifest.golden_items,
+        "SEED": manifest.golden_seed,
+        "TOLERANCE": repr(index["tolerances"]["decoder"]),
+        "MEAN_TOLERANCE": repr(index["tolerances"].get("mean_decoder", index["tolerances"]["decoder"])),
+        "GOLDEN": template("c", "golden.c.part"),
+        "DEVIATION": _BOUNDED
+        if index["units"] is None
+        else fill(_UNBOUNDED, ROUNDING=repr(index["rounding"]), UNITS=c_numbers(index["units"], indent=4)),
+    }
+
+
+def c_numbers(values: Iterable[float], *, indent: int) -> str:
+    """Doubles for an initialiser, a few a line, each with all its digits."""
+    words = [repr(float(value)) for value in values]
+    lines = [", ".join(words[i : i + 5]) for i in range(0, len(words), 5)]
+    return "\n".join(" " * indent + line + "," for line in lines)
+
+
+def _some(facts: dict[str, object], names: str) -> dict[str, object]:
+    return {name: facts[name] for name in names.split()}
