@@ -7,6 +7,7 @@
     ├── OutputError             a result cannot be written: it exists, the folder is read-only, the disk is full
     ├── MissingDependencyError  a package of one of the extras is not installed
     ├── ProviderError           ONNX Runtime cannot give the execution provider that was asked for
+    ├── MeasurementError        a benchmark's call or process fails, so that there is nothing to measure
     ├── BundleError             a bundle cannot be used
     │   ├── BundleNotFoundError     there is no bundle at that path
     │   ├── BundleVersionError      its format is unknown to this version of vaekit
@@ -53,6 +54,10 @@ class MissingDependencyError(VaekitError):
 
 class ProviderError(VaekitError):
     """ONNX Runtime cannot give the execution provider that was asked for."""
+
+
+class MeasurementError(VaekitError):
+    """A call or a process that a benchmark measures fails."""
 
 
 class BundleError(VaekitError):

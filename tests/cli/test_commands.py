@@ -29,7 +29,7 @@ from vaekit.manifest import Manifest
 
 COMMANDS = [
     *("train", "export", "verify", "inspect", "sample", "reconstruct", "morph", "doctor"),
-    *("data", "encode", "decode"),
+    *("data", "encode", "decode", "pack", "unpack"),
 ]
 ESCAPE = "\x1b"
 

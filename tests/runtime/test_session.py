@@ -18,6 +18,7 @@ from vaekit.bundle import Bundle
 from vaekit.datasets import Dataset
 from vaekit.errors import BundleError, ConfigError, ShapeError
 from vaekit.manifest import Manifest
+from vaekit.places import Folder
 from vaekit.runtime import session as session_module
 
 if TYPE_CHECKING:
@@ -420,9 +421,9 @@ def test_only_the_graphs_that_are_needed_are_loaded(
 
 def test_every_file_is_read_once_when_a_model_is_loaded(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    original = vaekit.bundle._read
+    original = Folder.read
     monkeypatch.setattr(
-        vaekit.bundle, "_read", lambda path, *a, **k: (read.append(path.name), original(path, *a, **k))[1]
+        Folder, "read", lambda place, name, *a, **k: (read.append(name), original(place, name, *a, **k))[1]
     )
     vaekit.load(small_bundle, provider="cpu", threads=1)
     assert sorted(read) == sorted(path.name for path in small_bundle.iterdir())

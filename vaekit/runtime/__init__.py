@@ -4,6 +4,8 @@
     session.py     Encoder, Decoder, VAE
     verify.py      replay the golden vectors
     evaluate.py    the ELBO of a data set
+    likelihood.py  its likelihood, by importance sampling
+    frechet.py     how far the model's own samples are from it, in its own codes
     doctor.py      what is wrong with this machine
     libraries.py   which shared libraries a provider needs, and which of them are missing
 

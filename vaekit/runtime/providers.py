@@ -23,6 +23,7 @@ from vaekit.errors import ConfigError, IntegrityError, MissingDependencyError, P
 SUFFIX: Final = "ExecutionProvider"
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
+OPENVINO: Final = "OpenVINOExecutionProvider"
 
 WHEELS: Final = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn")
 """Wheels that all install the package `onnxruntime`, so that two of them overwrite each other."""
@@ -42,15 +43,17 @@ class Options:
     """How a session is to be made.
 
     Attributes:
-        provider: "auto" (CUDA where it works, else the CPU), "cpu", "cuda", or the name of any provider that ONNX Runtime
-            lists, with or without "ExecutionProvider".
+        provider: "auto" (CUDA where it works, else the CPU), "cpu", "cuda", "openvino", or the name of any provider that ONNX
+            Runtime lists, with or without "ExecutionProvider".
         threads: Threads inside one call; None uses every core that this process may use.
         tf32: Let CUDA round inputs of matrix products to 10 mantissa bits: faster, differences near 1e-3.
+        cuda_graph: Let CUDA capture a call's kernels and replay them; every call must then be bound to fixed buffers.
     """
 
     provider: str = "auto"
     threads: int | None = None
     tf32: bool = False
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no session can have."""
@@ -123,9 +126,11 @@ def resolve(provider: str, available: list[str]) -> str:
     for name in available:
         if provider.lower() in (name.lower(), short_name(name)):
             return name
-    hint = "Install it with `pip install 'vaekit[cuda]'` (remove onnxruntime first: the two fill the same folder)"
-    if provider.lower() not in ("cuda", CUDA.lower()):
-        hint = "Install a build of ONNX Runtime that has it"
+    hint = "Install a build of ONNX Runtime that has it"
+    if provider.lower() in ("cuda", CUDA.lower()):
+        hint = "Install it with `pip install 'vaekit[cuda]'` (remove onnxruntime first: the two fill the same folder)"
+    if provider.lower() in ("openvino", OPENVINO.lower()):
+        hint = "Install it with `pip install 'vaekit[openvino]'` (beside onnxruntime>=1.23, for Intel's processors)"
     raise ProviderError(
         f"provider={provider!r} was asked for, but {', '.join(installed_wheels()) or 'this ONNX Runtime'} has only "
         f"{', '.join(short_name(name) for name in available)}. {hint}, or pass provider='cpu'."
@@ -147,6 +152,11 @@ def open_session(model: bytes, options: Options, *, name: str) -> Opened:
     """
     onnxruntime = import_onnxruntime()
     available = list(onnxruntime.get_available_providers())
+    if options.provider.lower() in ("openvino", OPENVINO.lower()):
+        from vaekit.runtime import openvino
+
+        if OPENVINO not in available and openvino.is_installed():
+            available.append(OPENVINO)
     if options.provider != "auto":
         return _open(onnxruntime, model, resolve(options.provider, available), options, name)
     if CUDA in available:
@@ -169,11 +179,17 @@ def _open(onnxruntime: Any, model: bytes, provider: str, options: Options, name:
         said = _preload(onnxruntime)
         # TF32 keeps 10 mantissa bits. HEURISTIC: an exhaustive search would stall each new batch size for seconds.
         chosen = [(CUDA, {"use_tf32": str(int(options.tf32)), "cudnn_conv_algo_search": "HEURISTIC"})]
-    if provider != CPU:
+        if options.cuda_graph:
+            chosen[0][1]["enable_cuda_graph"] = "1"
+    if provider == OPENVINO:
+        from vaekit.runtime import openvino
+
+        chosen = openvino.set_up(onnxruntime, settings, threads)
+    if provider != CPU and chosen:
         chosen.append(CPU)  # nodes without a kernel there, such as those that compute shapes
     try:
         # Else a provider that raises is replaced by the CPU, with a note on stdout (1.22 ignores the switch).
-        session = onnxruntime.InferenceSession(model, settings, providers=chosen, enable_fallback=0)
+        session = onnxruntime.InferenceSession(model, settings, providers=chosen or None, enable_fallback=0)
         session.disable_fallback()  # also for calls: `run` would move the session to the CPU and go on
     except Exception as error:
         if provider == CPU:
@@ -183,6 +199,8 @@ def _open(onnxruntime: Any, model: bytes, provider: str, options: Options, name:
     active = session.get_providers()
     if active[0] != provider:
         raise ProviderError(_not_loaded(provider, f"ONNX Runtime loaded {', '.join(active)}", said))
+    if provider == OPENVINO and openvino.took(session) == 0:
+        raise ProviderError(_not_loaded(provider, "it loaded, and left every node of the graph to the CPU", said))
     return Opened(session, short_name(provider), threads)
 
 
@@ -205,9 +223,10 @@ def _not_loaded(provider: str, reason: str, said: str) -> str:
     if said.strip():
         reason += f"; {said}"
     fix = f"Install vaekit[{short}] and its libraries" if short == "cuda" else "Install its libraries"
+    either = "; provider='auto' accepts either" if short == "cuda" else ""
     return (
         f"provider={short!r} was asked for, but it did not load: {_one_line(reason)}. "
-        f"{fix} (`vaekit doctor` lists what is missing), or pass provider='cpu'; provider='auto' accepts either."
+        f"{fix} (`vaekit doctor` lists what is missing), or pass provider='cpu'{either}."
     )
 
 

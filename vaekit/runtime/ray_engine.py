@@ -21,6 +21,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -95,7 +96,7 @@ class RayPool:
         graph = self._bundle.graph(work.half, self.precision)
         shipped = pack(items)
         with _cluster(ray, self.workers, sum(buffer.nbytes for buffer in shipped[1])) as ours, _quiet(ray):
-            arguments = (self._bundle.path, self.manifest, graph, self.precision, work, ray.put(shipped))
+            arguments = (str(self._bundle.place), self.manifest, graph, self.precision, work, ray.put(shipped))
             # On a cluster of our own nothing is left to restart an actor for; on another one a machine may go.
             restarts = {"max_restarts": 0} if ours else {}
             rows = ray.data.range(batches, override_num_blocks=self._tasks(work, batches)).map_batches(
@@ -136,12 +137,13 @@ class RayPool:
 class _Actor:
     """One session on one thread, and the source. Batches come by number; rows leave as bytes."""
 
-    def __init__(self, path: Any, manifest: Manifest, graph: bytes, precision: str, work: Work, shipped: Any) -> None:
+    def __init__(self, place: str, manifest: Manifest, graph: bytes, precision: str, work: Work, shipped: Any) -> None:
         import ray
 
         half = Encoder if work.half == "encoder" else Decoder
         file = manifest.graph(work.half, precision).file.file
-        self._model = half(Bundle(path, manifest, {file: graph}), provider="cpu", precision=precision, threads=1)
+        bundle = Bundle(Path(place), manifest, {file: graph})
+        self._model = half(bundle, provider="cpu", precision=precision, threads=1)
         self._work = work
         self._items = Reader(unpack(*ray.get(shipped)))
 

@@ -1,30 +1,38 @@
 """Encoder, Decoder and VAE: a bundle's graphs as functions on NumPy arrays.
 
-All three are safe to use from many threads at once: after construction nothing in them changes, and ONNX Runtime's
-sessions may be run concurrently.
+All three are safe to use from many threads at once. Which session runs a call, and on how many threads, is decided by
+`vaekit.runtime.scheduling`. Pickled, each opens its bundle again where it arrives: a session cannot travel.
 
 Needs: NumPy and ONNX Runtime. Must not import: torch, onnx.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.bundle import Bundle
 from vaekit.elbo import kl_divergence, reconstruction_loss
-from vaekit.errors import ConfigError, ShapeError
+from vaekit.errors import BundleError, ConfigError, ShapeError
+from vaekit.graphinfo import GraphInfo
 from vaekit.latents import Latents, Posterior, interpolate, prior
 from vaekit.manifest import Manifest
+from vaekit.places import BundleSource
 from vaekit.runtime.providers import Opened, Options, open_session
+from vaekit.runtime.scheduling import Scheduler
 from vaekit.spec import ModelSpec
 
-BundleLike: TypeAlias = str | os.PathLike[str] | Bundle | None
+if TYPE_CHECKING:
+    from vaekit.runtime.bound import BoundDecoder, BoundEncoder
+
+    AnyBound = TypeVar("AnyBound", BoundDecoder, BoundEncoder)
+
+BundleLike: TypeAlias = Bundle | BundleSource | None
+AnyModel = TypeVar("AnyModel")
 Items: TypeAlias = NDArray[np.float32]
 """Items in the data's shape, (N, ...) float32."""
 
@@ -39,15 +47,22 @@ def load(
     precision: str = "fp32",
     threads: int | None = None,
     tf32: bool = False,
+    format: str = "onnx",  # noqa: A002
 ) -> VAE:
     """Open a bundle, check every file in it, and make it ready to run.
 
     Args:
-        path: The bundle's folder; None loads the built-in MNIST model.
+        path: The bundle's folder; a `.vaekit` file, its bytes, or a file object that gives them; None loads the built-in
+            MNIST model.
         provider: "auto", "cpu", "cuda" or another of ONNX Runtime's providers; only "auto" may fall back to the CPU.
         precision: One of the bundle's precisions.
-        threads: Threads inside one call; None uses every core that this process may use.
+        threads: Threads that one call may use; None takes every core that this process may use. On the CPU a call of few items
+            runs on all of them, and they spin between calls: on a machine with other work to do, ``threads=1`` is quicker and
+            leaves it the cores. Large batches are cut into slices, one thread each. Callers that come at once, from several
+            threads of the program, get a thread each. Numbers depend on none of this; see `vaekit.runtime.scheduling`.
         tf32: Let CUDA use TF32, which is faster and differs near 1e-3.
+        format: "onnx", or "ort": ONNX Runtime's own format, where the bundle has it. Its content is held to its hash and its
+            inputs and outputs; whether there is a random operator in it, nobody but its maker knows.
 
     Returns:
         The model.
@@ -57,7 +72,7 @@ def load(
         ProviderError: The provider is not there or does not load.
         MissingDependencyError: ONNX Runtime is not installed.
     """
-    return VAE(path, provider=provider, precision=precision, threads=threads, tf32=tf32)
+    return VAE(path, provider=provider, precision=precision, threads=threads, tf32=tf32, format=format)
 
 
 class _Half:
@@ -73,17 +88,30 @@ class _Half:
         precision: str = "fp32",
         threads: int | None = None,
         tf32: bool = False,
+        format: str = "onnx",  # noqa: A002
     ) -> None:
         options = Options(provider, threads, tf32)
         if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(bundle, keep=[(self.half, precision)])
+            bundle = Bundle.open(bundle, keep=[(self.half, precision, format)])
         info = bundle.manifest.graph(self.half, precision)
+        self._bundle = bundle
+        self._arguments: dict[str, Any] = {
+            "provider": provider,
+            "precision": precision,
+            "threads": threads,
+            "tf32": tf32,
+            "format": format,
+        }
         self.manifest: Manifest = bundle.manifest
         self.precision = precision
-        self._opened: Opened = open_session(bundle.graph(self.half, precision), options, name=info.file.file)
-        self._run = self._opened.session.run
-        self._input = info.inputs[0].name
-        self._outputs = [port.name for port in info.outputs]
+        self.format = format
+        content = bundle.graph(self.half, precision, format)
+        self._opened: Opened = open_session(content, options, name=info.stored(format).file)
+        if format == "ort":
+            _check_ports(self._opened.session, info)
+        whole = bundle.manifest.precisions[precision].batch_dependent
+        self._scheduler = Scheduler(self._opened, content, options, info, whole=whole)
+        self._run = self._scheduler.run
 
     @property
     def spec(self) -> ModelSpec:
@@ -97,13 +125,22 @@ class _Half:
 
     @property
     def threads(self) -> int:
-        """Threads inside one call."""
+        """Threads that one call may use."""
         return self._opened.threads
 
     @property
     def session(self) -> Any:
-        """The `onnxruntime.InferenceSession` underneath."""
+        """The `onnxruntime.InferenceSession` underneath, the one with all threads."""
         return self._opened.session
+
+    def _bind(
+        self, kind: type[AnyBound], batch: int, check: Callable[[NDArray[Any]], None] | None, device: bool
+    ) -> AnyBound:
+        info = self.manifest.graph(self.half, self.precision)
+        return kind(self._scheduler, self._opened, info, batch, check=check, device=device)
+
+    def __reduce__(self) -> tuple[Callable[..., _Half], tuple[Any, ...]]:
+        return _open_again, (type(self), self._bundle, self._arguments)
 
     def __repr__(self) -> str:
         return (
@@ -128,22 +165,43 @@ class Encoder(_Half):
         Raises:
             ShapeError: Another shape or dtype, a NaN or infinity, or a value out of range.
         """
-        data = self.spec.data
-        _check(x, data.shape, "x")
+        self._check(x)
         if len(x) == 0:
             empty = np.empty((0, self.spec.latent), np.float32)
             return Posterior(empty, empty)
-        if data.range is not None and (x.min() < data.range[0] or x.max() > data.range[1]):
-            raise ShapeError(
-                f"x has values from {x.min():g} to {x.max():g}, but the model takes {data.range[0]:g} to "
-                f"{data.range[1]:g}; scale the items first (8-bit pixels: x / 255)."
-            )
-        results = self._run(self._outputs, {self._input: x})
+        results = self._run(x)
         if self.spec.kind == "ae":
             return Posterior(results[0], np.full_like(results[0], -np.inf))
         return Posterior(results[0], results[1])
 
     __call__ = encode
+
+    def bind(self, batch: int, *, check: bool = False, device: bool = False) -> BoundEncoder:
+        """Prepare a call for batches of one size that allocates nothing; see `vaekit.runtime.bound`.
+
+        Args:
+            batch: Items a call, N.
+            check: Whether each call looks for a NaN, an infinity, or a value out of range in its input.
+            device: Whether mean and log_var stay in the memory of the device, for CUDA.
+
+        Returns:
+            The call: fill its ``x``, (N, *data shape), call it, read the posterior, the same arrays each time.
+
+        Raises:
+            ConfigError: The batch is below 1 or does not fit into the memory, or `device` has no meaning here.
+        """
+        from vaekit.runtime.bound import BoundEncoder
+
+        return self._bind(BoundEncoder, batch, self._check if check else None, device)
+
+    def _check(self, x: Items) -> None:
+        data = self.spec.data
+        _check(x, data.shape, "x")
+        if data.range is not None and len(x) and (x.min() < data.range[0] or x.max() > data.range[1]):
+            raise ShapeError(
+                f"x has values from {x.min():g} to {x.max():g}, but the model takes {data.range[0]:g} to "
+                f"{data.range[1]:g}; scale the items first (8-bit pixels: x / 255)."
+            )
 
 
 class Decoder(_Half):
@@ -163,12 +221,33 @@ class Decoder(_Half):
         Raises:
             ShapeError: Another shape or dtype, or a NaN or infinity.
         """
-        _check(z, (self.spec.latent,), "z")
+        _check(z, (self.manifest.spec.latent,), "z")
         if len(z) == 0:
             return np.empty((0, *self.spec.data.shape), np.float32)
-        return self._run(self._outputs, {self._input: z})[0]  # type: ignore[no-any-return]
+        return self._run(z)[0]
 
     __call__ = decode
+
+    def bind(self, batch: int, *, check: bool = False, device: bool = False) -> BoundDecoder:
+        """Prepare a call for batches of one size that allocates nothing; see `vaekit.runtime.bound`.
+
+        Args:
+            batch: Codes a call, N.
+            check: Whether each call looks for a NaN or an infinity in its input.
+            device: Whether the items stay in the memory of the device, for CUDA.
+
+        Returns:
+            The call: fill its ``z``, (N, D), call it, read the items, the same array each time.
+
+        Raises:
+            ConfigError: The batch is below 1 or does not fit into the memory, or `device` has no meaning here.
+        """
+        from vaekit.runtime.bound import BoundDecoder
+
+        return self._bind(BoundDecoder, batch, self._check if check else None, device)
+
+    def _check(self, z: Latents) -> None:
+        _check(z, (self.manifest.spec.latent,), "z")
 
 
 class VAE:
@@ -188,13 +267,24 @@ class VAE:
         precision: str = "fp32",
         threads: int | None = None,
         tf32: bool = False,
+        format: str = "onnx",  # noqa: A002
     ) -> None:
         if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(bundle, keep=[("encoder", precision), ("decoder", precision)])
+            bundle = Bundle.open(bundle, keep=[("encoder", precision, format), ("decoder", precision, format)])
         self.bundle = bundle
         self.tf32 = tf32
-        self.encoder = Encoder(bundle, provider=provider, precision=precision, threads=threads, tf32=tf32)
-        self.decoder = Decoder(bundle, provider=provider, precision=precision, threads=threads, tf32=tf32)
+        self._arguments: dict[str, Any] = {
+            "provider": provider,
+            "precision": precision,
+            "threads": threads,
+            "tf32": tf32,
+            "format": format,
+        }
+        self.encoder = Encoder(bundle, **self._arguments)
+        self.decoder = Decoder(bundle, **self._arguments)
+
+    def __reduce__(self) -> tuple[Callable[..., VAE], tuple[Any, ...]]:
+        return _open_again, (type(self), self.bundle, self._arguments)
 
     def __repr__(self) -> str:
         return f"VAE({self.manifest.name!r}, provider={self.provider!r}, precision={self.precision!r})"
@@ -331,6 +421,11 @@ class VAE:
         return np.asarray(reconstruction + kl.sum(axis=1))
 
 
+def _open_again(kind: Callable[..., AnyModel], bundle: Bundle, arguments: Mapping[str, Any]) -> AnyModel:
+    """What a pickle calls where it arrives, once the bundle was opened and checked anew."""
+    return kind(bundle, **arguments)
+
+
 def negative_elbo_terms(
     vae: VAE, x: Items, *, seed: int, start: int
 ) -> tuple[Posterior, NDArray[np.float64], NDArray[np.float64]]:
@@ -356,6 +451,17 @@ def negative_elbo_terms(
     if vae.spec.kind == "ae":
         return posterior, reconstruction, np.zeros(posterior.mean.shape)
     return posterior, reconstruction, kl_divergence(posterior.mean, posterior.log_var)
+
+
+def _check_ports(session: Any, info: GraphInfo) -> None:
+    """Hold a session to the manifest: its graph came in a format that the guard does not read."""
+    for stated, found in ((info.inputs, session.get_inputs()), (info.outputs, session.get_outputs())):
+        wanted = [(port.name, port.shape) for port in stated]
+        names = [(port.name, tuple(port.shape)) for port in found]
+        if names != wanted or any(port.type != "tensor(float)" for port in found):
+            raise BundleError(
+                f"{info.stored('ort').file} is not the graph that the manifest describes: it has {names}, not {wanted}."
+            )
 
 
 def _check(array: NDArray[Any], shape: tuple[int, ...], name: str) -> None:
