@@ -151,11 +151,12 @@ def test_the_self_test_fails_when_one_weight_is_changed(copy: Path, half: str) -
     assert call(copy, "vae_model.py", "--self-test").returncode == 1
 
 
-def test_the_self_test_fails_on_a_nan(copy: Path) -> None:
-    values = np.fromfile(copy / "golden" / "x_hat.f32", "<f4")
-    values[0] = np.nan
-    values.tofile(copy / "golden" / "x_hat.f32")
-    assert call(copy, "vae_model.py", "--self-test").returncode == 1
+def test_the_self_test_fails_on_a_nan(copy: Path, gaussian_bundle: Path, tmp_path: Path) -> None:
+    for folder in (copy, embed("python", gaussian_bundle, tmp_path / "unbounded")):
+        values = np.fromfile(folder / "golden" / "x_hat.f32", "<f4")
+        values[0] = np.nan
+        values.tofile(folder / "golden" / "x_hat.f32")
+        assert call(folder, "vae_model.py", "--self-test").returncode == 1
 
 
 def test_the_written_file_passes_the_linter(project: Path, ae_bundle: Path, tmp_path: Path) -> None:
