@@ -42,7 +42,7 @@ SLICE_OPERATIONS: Final = 80_000_000
 KEPT: Final = 64 << 20
 """Largest graph in bytes that gets a second session: its bytes are kept for it, and then its weights are in memory twice."""
 
-CROWDED: Final = 256
+CROWDED: Final = 32
 """Calls that go to the session of one thread after two callers were last seen at once."""
 
 
