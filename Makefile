@@ -3,6 +3,9 @@
 #   make demo     train on MNIST, export, verify, show samples          make lint   ruff and mypy
 #   make test     lint, types and every test                            make bench  benchmarks/, printed and kept
 #   make builtin  train and export exports/mnist, the built-in model    make clean  remove what the above have made
+#   make figures  docs/figures/, the gallery: drawn from the built-in model's run
+#   make browser-tools  npm packages and a headless Chromium for the tests of `vaekit embed node` and `web`
+#   make kserve         KServe, for the tests of `vaekit embed triton` that ask a real server (530 MB)
 #
 # Another build of torch:  make demo TORCH="torch==2.13.0" TORCH_ARGS="--index-url URL"   (URLs: pytorch.org, "Get started")
 # Another ONNX Runtime:    make demo RUNTIME=cuda
@@ -22,7 +25,7 @@ VAEKIT := $(BIN)/vaekit
 RECIPE := --learning-rate 8e-3 --schedule cosine --warmup 469
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint bench builtin clean
+.PHONY: help setup demo test test-fast lint bench builtin figures browser-tools kserve clean
 .DELETE_ON_ERROR:
 
 help:
@@ -57,9 +60,27 @@ demo: $(READY)
 	@$(VAEKIT) reconstruct exports/demo -n 4
 	@echo "==> done: the model is in exports/demo; try $(VAEKIT) morph exports/demo --from 3 --to 8"
 
-test: lint
+test: lint browser-tools
 	@echo "==> tests"
 	@$(BIN)/python -m pytest
+
+# Not part of `make test`: without it those tests are skipped, and say so.
+kserve:
+	@echo "==> KServe in $(VENV)/kserve (530 MB, a minute or two)"
+	@test -x $(VENV)/kserve/bin/python || $(PYTHON) -m venv $(VENV)/kserve
+	@$(VENV)/kserve/bin/python -m pip --disable-pip-version-check install --quiet -r tests/embedding/kserve.txt
+
+# Nothing here fails: a test whose tool is missing says so, and in CI it fails. Root may install a browser; others are told.
+browser-tools:
+	@command -v npm >/dev/null || { echo "==> npm is not installed: the tests in JavaScript are skipped"; exit 0; }; \
+	  cd tests/embedding; test node_modules/.ready -nt package-lock.json || { \
+	    echo "==> npm packages for the tests (150 MB)"; \
+	    npm ci --silent --no-audit --no-fund && touch node_modules/.ready || true; }
+	@{ command -v chromium-headless-shell || command -v chromium || command -v google-chrome; } >/dev/null || \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "==> headless Chromium for the tests"; \
+	    { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium-headless-shell; } >/dev/null || true; \
+	  else echo "==> Chromium is not installed: the tests of the web page are skipped"; fi
 
 test-fast: $(READY)
 	@$(BIN)/python -m pytest -m "not slow"
@@ -72,16 +93,26 @@ lint: $(READY)
 	@$(BIN)/mypy
 
 bench: $(READY)
-	@echo "==> benchmarks (about ten minutes; nothing else should run on this machine)"
+	@echo "==> benchmarks (about twenty minutes; nothing else should run on this machine)"
 	@$(BIN)/python -m benchmarks.training
 	@$(BIN)/python -m benchmarks.runtime
 	@$(BIN)/python -m benchmarks.blocks
+	@$(BIN)/python -m benchmarks.peers_threads
+	@$(BIN)/python -m benchmarks.peers
 
 builtin: $(READY)
 	@rm -rf runs/mnist
 	@$(VAEKIT) train mnist --out runs/mnist $(RECIPE)
 	@$(VAEKIT) export runs/mnist --out exports/mnist --force
 	@$(VAEKIT) verify exports/mnist
+
+# A run of the built-in model's recipe and seed is that model. The models it is compared with are kept in runs/figures.
+runs/mnist/means.npz: | $(READY)
+	@rm -rf runs/mnist
+	@$(VAEKIT) train mnist --out runs/mnist $(RECIPE)
+
+figures: $(READY) runs/mnist/means.npz
+	@$(VAEKIT) figures runs/mnist --out docs/figures --models runs/figures --format png --projection tsne --force
 
 clean:
 	@rm -rf runs exports/demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

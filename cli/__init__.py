@@ -17,14 +17,19 @@ import typer
 
 from vaekit.errors import VaekitError
 
+from .bench import bench
 from .console import error_console, one_line
 from .data import data
 from .decode import decode
 from .doctor import doctor
+from .embed import embed
 from .encode import encode
+from .evaluate import evaluate
 from .export import export
+from .figures import figures
 from .inspect import inspect
 from .morph import morph
+from .pack import pack, unpack
 from .reconstruct import reconstruct
 from .sample import sample
 from .train import train
@@ -37,7 +42,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (train, export, verify, inspect, sample, reconstruct, morph, encode, decode, data, doctor):
+MAKING = (train, export, verify, evaluate, bench, inspect)
+USING = (sample, reconstruct, morph, figures, encode, decode, pack, unpack, embed, data, doctor)
+for command in (*MAKING, *USING):  # the order of `vaekit --help`
     app.command()(command)
 
 

@@ -23,7 +23,18 @@ ROOT = Path(__file__).parents[1]
 TRAINING = ("torch", "onnx", "onnxscript", "safetensors")
 
 WORK = shutil.ignore_patterns(
-    ".git", ".venv", ".*_cache", "__pycache__", "*.egg-info", "build", "dist", "runs", "data", ".ci", "demo"
+    ".git",
+    ".venv",
+    ".*_cache",
+    "__pycache__",
+    "*.egg-info",
+    "build",
+    "dist",
+    "runs",
+    "data",
+    ".ci",
+    "demo",
+    "node_modules",
 )
 
 
@@ -61,7 +72,11 @@ def test_constraints_are_within_what_users_are_bound_to(project: dict[str, Any])
     extras = project["project"]["optional-dependencies"]
     for line in (
         *project["project"]["dependencies"],
-        *(line for name in ("cpu", "train", "tables", "tensorboard", "ray", "dev") for line in extras[name]),
+        *(
+            line
+            for name in ("cpu", "train", "tables", "tensorboard", "ray", "plots", "tsne", "embed", "dev")
+            for line in extras[name]
+        ),
     ):
         requirement = Requirement(line)
         if requirement.name == "vaekit":  # dev brings other extras
@@ -161,6 +176,21 @@ def test_wheel_holds_the_packages_and_the_builtin_model(wheel: Path, project: di
         sources = {str(path.relative_to(ROOT)) for folder in ("vaekit",) for path in (ROOT / folder).rglob("*.py")}
         assert sources <= names
         assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+@pytest.mark.slow
+def test_wheel_brings_its_types(environment: Path, elsewhere: Path) -> None:
+    program = ROOT / "tests" / "docs" / "consumer.py"
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--config-file=",
+        "--python-executable",
+        environment / "python",
+    ]
+    assert call(*command, program, cwd=elsewhere) == "Success: no issues found in 1 source file\n"
 
 
 @pytest.mark.slow

@@ -71,6 +71,7 @@ def test_a_run_holds_the_documented_files_and_the_two_newest_checkpoints(whole: 
         [
             "run.json",
             "config.toml",
+            "means.npz",
             "metrics.jsonl",
             *(f"checkpoints/epoch-000{epoch}/{file}" for epoch in (2, 3) for file in files),
         ]
@@ -396,7 +397,7 @@ def test_a_disk_that_becomes_read_only_leaves_the_checkpoints_before(
         check_failed_save(
             small_dataset,
             disk / "run",
-            "epoch-0003 could not be made: Read-only file system",
+            r"means\.npz could not be written: Read-only file system",
             fail=lambda: remount("ro"),
             mend=lambda: remount("rw"),
         )

@@ -13,6 +13,7 @@
     trainer.py        the epochs: train, measure, checkpoint, resume
     ranks.py          several processes that train one model
     checkpoint.py     a run's folder on disk
+    means.py          posterior means of a few test items, kept after each epoch
     tracking.py       TensorBoard
 
 Needs: torch, safetensors (the extra vaekit[train]). Must not import: onnx, onnxruntime.

@@ -4,6 +4,7 @@
       run.json                      configuration, data, what the model is, versions
       config.toml                   the same options, to train again by `vaekit train --config`
       metrics.jsonl                 one line an epoch
+      means.npz                     posterior means of a few test items by epoch; see vaekit.training.means
       checkpoints/epoch-0010/
         weights.safetensors         the model
         optimizer.safetensors       Adam's two moments and step count for each weight

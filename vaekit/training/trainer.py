@@ -40,6 +40,7 @@ from vaekit.training.checkpoint import (
     write_metrics,
 )
 from vaekit.training.config import TrainConfig
+from vaekit.training.means import MEANS, MeansKeeper
 from vaekit.training.models import build_model
 from vaekit.training.ranks import Ranks, local_device, ranks
 from vaekit.training.step import Step, batch_terms, binarized, kl_weight_at, noise_shape
@@ -170,6 +171,7 @@ class _Run:
         self.weight = 1.0
         """This process's part of the batch's items."""
         self.batches, self.test = Batches(data.train.items, device), Batches(data.test.items, device)
+        self.means = MeansKeeper(data, spec, folder) if process.writes else None
 
     def go(
         self,
@@ -259,6 +261,9 @@ class _Run:
         self.process.add(gradients)
 
     def _save(self, history: list[Mapping[str, Any]]) -> None:
+        if self.means is not None:
+            with self.step.averaged(), evaluating(self.step.model):
+                self.means.epoch(len(history), self.step.model)
         write_checkpoint(self.folder, len(history), history, self.step.weights(), self.step.state())
 
     def _resume(self) -> list[Mapping[str, Any]]:
@@ -285,6 +290,8 @@ class _Run:
         load_weights(self.step.model, checkpoint.weights(), checkpoint.folder)
         self.step.load_state(checkpoint.optimizer())
         self.process.first(lambda: write_metrics(folder, list(checkpoint.history)))
+        if self.means is not None:
+            self.means.resume(checkpoint.epoch)
         return list(checkpoint.history)
 
     def _diverged(self, epoch: int, step: int) -> DivergedError:
@@ -369,7 +376,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _clear_leftovers(run: Path) -> None:
-    for leftover in (*run.glob(f"{CHECKPOINTS}/.*"), *run.glob(f".{METRICS}.*")):
+    for leftover in (*run.glob(f"{CHECKPOINTS}/.*"), *run.glob(f".{METRICS}.*"), *run.glob(f".{MEANS}.*")):
         with contextlib.suppress(OSError):  # a folder that takes no writes says so when the metrics are written
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
