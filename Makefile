@@ -49,7 +49,7 @@ demo: $(READY)
 	@rm -rf runs/demo
 	@$(VAEKIT) train mnist --out runs/demo $(RECIPE)
 	@echo "==> exporting two ONNX graphs"
-	@$(VAEKIT) export runs/demo --out exports/demo --force
+	@$(VAEKIT) export runs/demo --out exports/demo --overwrite
 	@echo "==> replaying the golden vectors, without torch"
 	@$(VAEKIT) verify exports/demo
 	@echo "==> the bundle"
@@ -103,7 +103,7 @@ bench: $(READY)
 builtin: $(READY)
 	@rm -rf runs/mnist
 	@$(VAEKIT) train mnist --out runs/mnist $(RECIPE)
-	@$(VAEKIT) export runs/mnist --out exports/mnist --force
+	@$(VAEKIT) export runs/mnist --out exports/mnist --overwrite
 	@$(VAEKIT) verify exports/mnist
 
 # A run of the built-in model's recipe and seed is that model. The models it is compared with are kept in runs/figures.

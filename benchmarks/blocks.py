@@ -13,17 +13,15 @@ Their multiply-adds differ, so the time is also given for each multiply-add. Two
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 
-from benchmarks.sidebyside import Spread, interleave, keep, ratios
+from benchmarks.sidebyside import Spread, interleave, keep, onnx_calls, ratios
 from vaekit.exporting.graphs import to_onnx
 
 CHANNELS = (128, 128, 64, 32, 3)
@@ -74,23 +72,6 @@ def multiply_adds(decoder: Decoder) -> int:
     return total
 
 
-def contender(graph: bytes, batch: int, threads: int, calls: int) -> Callable[[], float]:
-    """Give a function that runs a batch some times and says how many seconds a call took."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    feed = {"h": np.random.default_rng(0).normal(size=(batch, CHANNELS[0], SIDE, SIDE)).astype(np.float32)}
-    session.run(None, feed)
-
-    def run() -> float:
-        began = time.perf_counter()
-        for _ in range(calls):
-            session.run(None, feed)
-        return (time.perf_counter() - began) / calls
-
-    return run
-
-
 def main() -> None:
     """Let them take turns, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,9 +86,9 @@ def main() -> None:
     for threads in (1, 2):
         for batch in BATCHES:
             calls = max(1, 64 // batch)
-            seconds = interleave(
-                {name: contender(graph, batch, threads, calls) for name, graph in graphs.items()}, rounds
-            )
+            rows = np.random.default_rng(0).normal(size=(batch, CHANNELS[0], SIDE, SIDE)).astype(np.float32)
+            turns = {name: onnx_calls(graph, rows, threads=threads, calls=calls) for name, graph in graphs.items()}
+            seconds = interleave(turns, rounds)
             print(
                 f"\n{threads} thread{'s' * (threads > 1)}, batch {batch}: "
                 f"ms a batch, of {first!r}, the same for each multiply-add"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.bundle import Bundle
-from vaekit.noise import noise
+from vaekit.runtime.bench.ways import inputs
 
 MODELS = ("mlp", "conv")
 SIDE = 64
@@ -62,28 +62,32 @@ class Job:
 
     def inputs(self, batch: int) -> NDArray[np.float32]:
         """A batch to time: portable noise for a decoder, the golden items over and over for an encoder."""
-        if self.half == "decoder":
-            return noise(seed=0, count=batch, dim=self.bundle.manifest.spec.latent)
-        x = self.bundle.golden().x
-        return np.ascontiguousarray(x[np.arange(batch) % len(x)])
+        return inputs(self.bundle, self.half, batch)
 
 
 def torch_module(job: Job) -> Any:
     """The half as a torch module, in evaluation mode."""
     import torch
 
-    from vaekit.spec import DataSpec
-    from vaekit.training.config import TrainConfig
-    from vaekit.training.models import DecoderGraph, EncoderGraph, build_model
+    from vaekit.training.models import DecoderGraph, EncoderGraph
 
-    config = TrainConfig() if job.model == "mlp" else TrainConfig(arch="conv")
-    spec = config.spec(DataSpec((1, 28, 28) if job.model == "mlp" else (3, SIDE, SIDE)))
-    model = build_model(config, spec)
+    model, spec = untrained(job.model)
     graph = (EncoderGraph if job.half == "encoder" else DecoderGraph)(model, spec)
     if job.model == "mlp":
         weights = {name: torch.from_numpy(value.copy()) for name, value in mlp_weights(job).items()}
         model.get_submodule(job.half).load_state_dict(weights)
     return graph.eval()
+
+
+def untrained(name: str) -> tuple[Any, Any]:
+    """One of `MODELS` as a torch module with drawn weights, and its spec."""
+    from vaekit.spec import DataSpec
+    from vaekit.training.config import TrainConfig
+    from vaekit.training.models import build_model
+
+    config = TrainConfig() if name == "mlp" else TrainConfig(arch="conv")
+    spec = config.spec(DataSpec((1, 28, 28) if name == "mlp" else (3, SIDE, SIDE)))
+    return build_model(config, spec), spec
 
 
 def mlp_weights(job: Job) -> dict[str, NDArray[np.float32]]:
@@ -115,13 +119,10 @@ def export_conv(folder: Path) -> None:
     """Write conv's bundle."""
     from vaekit.datasets import Dataset, Split
     from vaekit.exporting import ModulePair, export_bundle
-    from vaekit.spec import DataSpec
-    from vaekit.training.config import TrainConfig
-    from vaekit.training.models import DecoderGraph, EncoderGraph, build_model
+    from vaekit.training.models import DecoderGraph, EncoderGraph
 
-    config = TrainConfig(arch="conv")
-    spec = config.spec(DataSpec((3, SIDE, SIDE)))
-    model = build_model(config, spec).eval()
+    model, spec = untrained("conv")
+    model.eval()
     pixels = np.random.default_rng(0).integers(0, 256, size=(64, 3, SIDE, SIDE), dtype=np.uint8)
     data = Dataset("noise", "noise", "0" * 64, Split(pixels), Split(pixels))
     export_bundle(ModulePair(EncoderGraph(model, spec), DecoderGraph(model, spec), spec), folder, data=data)

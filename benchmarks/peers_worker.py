@@ -86,10 +86,10 @@ class Worker:
             if "peak" in order:
                 import torch
 
-                from benchmarks.training import _peak
+                from benchmarks.training import peak
 
                 torch.set_num_threads(self.threads)
-                return {precision: _peak(precision) for precision in ("fp32", "bf16")}
+                return {precision: peak(precision) for precision in ("fp32", "bf16")}
             model, bundle, half = order["operations"]
             return {"operations": operations(Job(model, half, Bundle.open(bundle), self.threads))}
         except ImportError as error:

@@ -16,8 +16,7 @@ nats lost; the convolutional decoder in int8 at least 2 times the rate of kernel
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import vaekit
-from benchmarks.sidebyside import Spread, interleave, keep, ratios
+from benchmarks.sidebyside import Spread, interleave, keep, onnx_calls, ratios
 from vaekit.bundle import builtin_bundle
 from vaekit.datasets import Dataset, load_dataset
 from vaekit.exporting.calibration import ITEMS, CalibrationData, calibration_data, ranges
@@ -65,28 +64,6 @@ class KernelFour(nn.Module):
         return x_hat
 
 
-def contender(graph: bytes, rows: NDArray[np.float32]) -> Callable[[], float]:
-    """Give a function that runs a batch some times on one thread, and says how many seconds a call took."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: rows}
-    session.run(None, feed)
-    began = time.perf_counter()
-    session.run(None, feed)
-    calls = max(1, round(0.01 / (time.perf_counter() - began)))  # about 10 ms a turn
-
-    def run() -> float:
-        began = time.perf_counter()
-        for _ in range(calls):
-            session.run(None, feed)
-        return (time.perf_counter() - began) / calls
-
-    return run
-
-
 def side_by_side(
     graphs: Mapping[str, bytes],
     rows: NDArray[np.float32],
@@ -97,7 +74,7 @@ def side_by_side(
     """Let graphs take turns at each batch size, print, and give what is kept: rates, and ratios to the first's."""
     result: dict[str, Any] = {}
     for batch in batches:
-        seconds = interleave({name: contender(graph, rows[:batch]) for name, graph in graphs.items()}, rounds)
+        seconds = interleave({name: onnx_calls(graph, rows[:batch]) for name, graph in graphs.items()}, rounds)
         print(f"\nbatch {batch}: items/s, times the rate of {first!r}")
         for name, times in seconds.items():
             rate = Spread.of([batch / taken for taken in times])

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import platform
 import random
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from vaekit.cores import count_cores
+import numpy as np
+from numpy.typing import NDArray
+
+from vaekit.runtime.bench.machine import describe_machine
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -63,6 +66,35 @@ def interleave(contenders: Mapping[str, Callable[[], float]], rounds: int) -> di
     return seconds
 
 
+def onnx_calls(
+    graph: bytes, rows: NDArray[np.float32], *, threads: int = 1, calls: int | None = None
+) -> Callable[[], float]:
+    """Give a function that runs a graph on a batch some times, and says how many seconds a call took.
+
+    Args:
+        graph: An ONNX model with one input.
+        rows: The batch.
+        threads: Threads inside one call.
+        calls: How many calls are one turn; None takes as many as last about 10 ms.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: rows}
+
+    def run(times: int) -> float:
+        began = time.perf_counter()
+        for _ in range(times):
+            session.run(None, feed)
+        return (time.perf_counter() - began) / times
+
+    run(1)  # the first call of a batch size sets up its memory
+    several = calls or max(1, round(0.01 / run(1)))
+    return lambda: run(several)
+
+
 def ratios(seconds: Mapping[str, Sequence[float]], name: str, over: str) -> Spread:
     """Summarise ``seconds[name] / seconds[over]``, taken round by round."""
     return Spread.of([a / b for a, b in zip(seconds[name], seconds[over], strict=True)])
@@ -76,11 +108,12 @@ def machine() -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "not installed"
+    found = describe_machine()
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "processor": _processor(),
-        "cores": count_cores().usable,
-        "load_average": round(os.getloadavg()[0], 2),
+        "processor": f"{found.processor} ({', '.join(found.vector_units)})",
+        "cores": found.cores_usable,
+        "load_average": found.load_before,
         "python": platform.python_version(),
         **versions,
     }
@@ -92,15 +125,3 @@ def keep(name: str, result: Mapping[str, Any]) -> None:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **result}, indent=2) + "\n")
     print(f"kept in benchmarks/results/{path.name}")
-
-
-def _processor() -> str:
-    """Model and the vector units that matter here."""
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
-    except OSError:
-        return platform.processor() or platform.machine()
-    fields = {key.strip(): value.strip() for key, value in lines.items()}
-    flags = fields.get("flags", "").split()
-    units = [unit for unit in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile") if unit in flags]
-    return f"{fields.get('model name', platform.machine())} ({', '.join(units)})"

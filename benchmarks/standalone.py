@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks.sidebyside import Spread, interleave, keep, ratios
 from vaekit.bundle import Bundle
 from vaekit.embedding import c_standalone, embed
+from vaekit.embedding.compiled import measure
 from vaekit.embedding.layers import read_chain
 
 LEVELS = ("-Os", "-O2")
@@ -54,25 +55,13 @@ def projects(bundle: Bundle, folder: Path) -> dict[str, Path]:
     return found
 
 
-def footprint(compiler: str, size: str, project: Path, flags: list[str], folder: Path) -> tuple[int, int]:
-    """Compile, and give bytes of flash and of stack."""
-    run(
-        [
-            compiler,
-            "-std=c11",
-            "-ffp-contract=off",
-            *flags,
-            "-fstack-usage",
-            "-c",
-            "-o",
-            "o.o",
-            str(project / "vae_decoder.c"),
-        ],
-        folder,
-    )
-    flash = int(run([size, "o.o"], folder).splitlines()[1].split()[0])
-    stack = sum(int(line.split("\t")[1]) for line in (folder / "o.su").read_text().splitlines())
-    return flash, stack
+def footprint(project: Path, flags: list[str], prefix: str = "") -> tuple[int, int]:
+    """Compile with the tools of a prefix, and give bytes of flash and of stack."""
+    compiler = f"{prefix}gcc" if prefix else "cc"
+    found = measure(project / "vae_decoder.c", compiler=compiler, size=f"{prefix}size", flags=flags)
+    if found is None:
+        raise SystemExit(f"{compiler} does not say what {project.name} takes")
+    return found.flash, found.stack
 
 
 def timed(project: Path, level: str, folder: Path) -> Callable[[], float]:
@@ -84,13 +73,13 @@ def timed(project: Path, level: str, folder: Path) -> Callable[[], float]:
     decode = ctypes.CDLL(str(library)).decode_many
     z, x = (ctypes.c_float * 4096)(*([0.5, -1.0] * 10)), (ctypes.c_float * 65536)()
 
-    def measure() -> float:
+    def once() -> float:
         start = time.perf_counter()
         decode(z, x, REPEAT)
         return (time.perf_counter() - start) / REPEAT
 
-    measure()
-    return measure
+    once()
+    return once
 
 
 def instructions(project: Path, level: str, folder: Path) -> tuple[int, int]:
@@ -144,7 +133,7 @@ def main() -> None:
         seconds = interleave(contenders, rounds)
         for name, path in ways.items():
             for level in LEVELS:
-                flash, stack = footprint("cc", "size", path, [level], folder)
+                flash, stack = footprint(path, [level])
                 spread = Spread.of(seconds[f"{name} {level}"])
                 ratio = ratios(seconds, f"generator {level}", f"{name} {level}")
                 entry = {
@@ -156,7 +145,7 @@ def main() -> None:
                 line = f"{name:<10}{level}  {flash:>10,} B flash {stack:>6,} B stack"
                 line += f" {spread.text(1e-6, 1):>24} us  {ratio.text()} times"
                 if board:
-                    flash, stack = footprint("arm-none-eabi-gcc", "arm-none-eabi-size", path, [*CORTEX, level], folder)
+                    flash, stack = footprint(path, [*CORTEX, level], "arm-none-eabi-")
                     decode, code = instructions(path, level, folder)
                     entry["cortex_m4"] = {
                         "flash": flash,

@@ -61,7 +61,7 @@ def contend(name: str, epochs: int) -> None:
     if name == "machine":
         for _ in range(epochs):
             _wait()
-            _tell(**{precision: _peak(precision) for precision in ("fp32", "bf16")})
+            _tell(**{precision: peak(precision) for precision in ("fp32", "bf16")})
         _wait()
         return
     data = load_dataset("mnist")
@@ -182,7 +182,7 @@ def _report(numbers: dict[str, list[dict[str, float]]]) -> None:
     keep("training", {"contenders": result, "peak_operations_per_second": peak})
 
 
-def _peak(precision: str) -> float:
+def peak(precision: str) -> float:
     """Operations a second of a large square matrix product: the best of some tries, after a warm-up."""
     import torch
 

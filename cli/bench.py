@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
-from .options import BundleArgument, ForceOption, JsonOption, QuietOption
+from .options import BundleArgument, ForceOption, JsonOption, QuietOption, listed
 
 if TYPE_CHECKING:
     from vaekit.bundle import Bundle
@@ -120,7 +120,7 @@ def _list(option: str, text: str | None, kind: Callable[[str], T]) -> list[T] | 
     if text is None:
         return None
     try:
-        return [kind(part.strip()) for part in text.split(",") if part.strip()]
+        return [kind(part) for part in listed(text)]
     except ValueError:
         raise ConfigError(f"{option} {text}: give whole numbers with commas between them, e.g. 1,8,64.") from None
 

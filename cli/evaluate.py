@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from vaekit.datasets.binarized import Binarized
 from vaekit.datasets.mapped import Joined, spread
 from vaekit.datasets.options import DataOptions
 from vaekit.errors import ConfigError, DataError, MissingDependencyError
+from vaekit.places import is_run
 
 from .console import error_console, print_json
 from .data_options import read_data, reads_data
@@ -25,9 +25,6 @@ from .streaming import BatchSizeOption, progress, stoppable
 if TYPE_CHECKING:
     from vaekit import VAE
     from vaekit.datasets import Dataset, Items, Split
-
-RUN = "run.json"
-"""The file that makes a folder a run; `vaekit.training.checkpoint`, which writes it, needs torch."""
 
 
 @reads_data
@@ -155,7 +152,7 @@ def _open(
     from vaekit.datasets import options_for
     from vaekit.datasets.builtin import KNOWN
 
-    if model is None or not os.path.isfile(model / RUN):
+    if model is None or not is_run(model):
         vae = vaekit.load(model, provider=provider, precision=precision, threads=threads)
         source = data or str(_made_of(vae).get("name"))
         if data is None and source not in KNOWN:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vaekit.bundle import Bundle
 from vaekit.datasets import Split, load_dataset, options_for
+from vaekit.datasets.dataset import item_number
 from vaekit.errors import DataError
 from vaekit.images import load_image
 
@@ -56,10 +57,8 @@ def pick(bundle: Bundle, split: Split, which: str) -> NDArray[np.float32]:
     Raises:
         DataError: There is no such label, index or file.
     """
-    if which.startswith("@") and which[1:].isdecimal():
-        index = int(which[1:])
-        if index >= len(split):
-            raise DataError(f"item {which} was asked for, but there are {len(split):,}; give @0 to @{len(split) - 1}.")
+    index = item_number(split, which)
+    if index is not None:
         return split.pixels(slice(index, index + 1))
     if not which.isdecimal():
         if os.path.isfile(which):  # not Path.is_file, which raises for a name that is too long

@@ -16,7 +16,7 @@ from vaekit.errors import ConfigError, DataError, OutputError
 from .console import console, error_console, print_json
 from .data_options import read_data, reads_data
 from .encode import check_columns
-from .options import ForceOption, JsonOption, ProviderOption, QuietOption, SeedOption, ThreadsOption
+from .options import ForceOption, JsonOption, ProviderOption, QuietOption, SeedOption, ThreadsOption, listed
 from .streaming import stoppable
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def figures(
     from vaekit.figures.style import PALETTE, check_matplotlib
     from vaekit.storage import write_file
 
-    names, endings = check_names(_listed(only)), _formats(formats)
+    names, endings = check_names(listed(only)), _formats(formats)
     check_projection(projection)
     check_matplotlib()
     _check_out(out, [out / f"{name}.{ending}" for name in names for ending in endings], force=force)
@@ -111,7 +111,7 @@ def figures(
         subject, dataset = _open(model, data, given, provider=provider, threads=threads, silent=silent)
         subject = replace(subject, seed=seed, projection=projection, ends=(first, last))  # type: ignore[arg-type]  # checked
         subject = _compared(
-            subject, ae, _listed(betas), dataset, models or out / MODELS, train, small_epochs, report, provider, threads
+            subject, ae, listed(betas), dataset, models or out / MODELS, train, small_epochs, report, provider, threads
         )
         shape = subject.model.spec.data.shape
         colours = None if len(shape) == 3 and shape[0] == 3 else PALETTE
@@ -148,7 +148,8 @@ def _open(
     from vaekit.datasets import Split, options_for
     from vaekit.figures import Subject
     from vaekit.figures.model import of_bundle
-    from vaekit.figures.sources import is_run, open_run
+    from vaekit.figures.sources import open_run
+    from vaekit.places import is_run
     from vaekit.runtime.session import VAE
 
     run: Run | None = None
@@ -275,16 +276,11 @@ def _check_out(out: Path, files: list[Path], *, force: bool) -> None:
 def _formats(text: str) -> tuple[str, ...]:
     from vaekit.figures import FORMATS
 
-    chosen = _listed(text)
+    chosen = listed(text)
     unknown = [name for name in chosen if name not in FORMATS]
     if unknown or not chosen:
         raise ConfigError(f"--format {text!r}: choose from {', '.join(FORMATS)}.")
     return tuple(name for name in FORMATS if name in chosen)
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    """Split names at commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _say(line: str, *, wanted: bool, remark: bool = False) -> None:

@@ -51,3 +51,8 @@ ImageOutOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar; plain lines only.")]
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Split names at commas: "fp32, int8" is two."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import shutil
 import signal
 import struct
@@ -180,13 +181,30 @@ def replace_graph() -> Callable[[Path, str, bytes], None]:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Run torch on one thread, so that its sums do not depend on the machine's cores."""
+    """Run torch on one thread, so that its sums do not depend on the machine's cores; put back what training changes."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[[str], str]:
+    """Return ``need(name)``: path of a program; where there is none, a test is skipped, and fails in CI, which installs all."""
+
+    def path_of(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            reason = f"{name} is not on PATH, so what it runs cannot be tried"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+        return path
+
+    return path_of
 
 
 def _digest(*splits: Split) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
 import re
 import shutil
 import subprocess
@@ -24,6 +23,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from vaekit.embedding.c import noise_functions
+from vaekit.embedding.files import template, write_text
 from vaekit.errors import ConfigError
 from vaekit.noise import NOISE_VERSION, noise
 
@@ -46,16 +47,6 @@ Array = NDArray[Any]
 # --- The same bits everywhere ---------------------------------------------------------------------------------------
 
 
-def tool(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        reason = f"{name} is not on PATH, so the noise cannot be compared with another language"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
-
-
 def reader_from(command: list[str]) -> Reader:
     def read(*seed_count_dim_start: int, options: tuple[str, ...] = ()) -> bytes:
         arguments = [*options, *(str(number) for number in seed_count_dim_start)]
@@ -65,13 +56,19 @@ def reader_from(command: list[str]) -> Reader:
 
 
 @pytest.fixture(scope="module", params=["C", "JavaScript"])
-def other_language(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+def other_language(
+    request: pytest.FixtureRequest, need: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Reader:
+    folder = tmp_path_factory.mktemp("portable")
     if request.param == "JavaScript":
-        return reader_from([tool("node"), str(PORTABLE / "noise.mjs")])
-    program = tmp_path_factory.mktemp("portable") / "noise"
-    flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
-    subprocess.run([tool("gcc"), *flags, "-o", str(program), str(PORTABLE / "noise.c"), "-lm"], check=True)
-    return reader_from([str(program)])
+        write_text(folder / "noise.js", template("javascript", "noise.js"))
+        (folder / "package.json").write_text('{"type": "module"}')
+        shutil.copy(PORTABLE / "noise.mjs", folder)
+        return reader_from([need("node"), str(folder / "noise.mjs")])
+    (folder / "portable_noise.c").write_text(noise_functions("vae_noise"))
+    flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", f"-I{folder}"]
+    subprocess.run([need("gcc"), *flags, "-o", str(folder / "noise"), str(PORTABLE / "noise.c"), "-lm"], check=True)
+    return reader_from([str(folder / "noise")])
 
 
 @pytest.mark.parametrize(("seed", "start"), [(0, 0), (7, 2**32 - 9), (LAST, 2**64 - 5003)])
@@ -103,11 +100,11 @@ def test_another_language_gives_the_bits_printed_on_the_page(other_language: Rea
 
 @pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
 def test_a_missing_language_is_a_skip_at_home_and_a_failure_in_ci(
-    monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+    monkeypatch: pytest.MonkeyPatch, need: Callable[[str], str], ci: str, outcome: type[BaseException]
 ) -> None:
     monkeypatch.setenv("CI", ci)
     with pytest.raises(outcome, match="no-such-tool is not on PATH"):
-        tool("no-such-tool")
+        need("no-such-tool")
 
 
 # --- The page -------------------------------------------------------------------------------------------------------

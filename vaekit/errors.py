@@ -28,6 +28,11 @@ Needs: the standard library.
 from __future__ import annotations
 
 
+def one_line(text: object, most: int = 300) -> str:
+    """Bring another package's message into a line of ours: white space folded, no full stop, not longer than that."""
+    return " ".join(str(text).split()).rstrip(".")[:most]
+
+
 class VaekitError(Exception):
     """Root of the tree; catch it to catch everything that vaekit raises on purpose."""
 

@@ -1,4 +1,4 @@
-"""Where a bundle's files come from: a folder, or one packed `.vaekit` file (`vaekit.packing`).
+"""Where a bundle's files come from: a folder, or one packed `.vaekit` file (`vaekit.packing`); and what tells a run from both.
 
 `vaekit.bundle` checks what is read; a place only finds the bytes, and never reads through a link, from a pipe, or more than it
 was told.
@@ -13,13 +13,22 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Protocol, TypeAlias
+from typing import IO, Final, Protocol, TypeAlias
 
 from vaekit.errors import IntegrityError
 
 BundleSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 """What a bundle may be opened from: the path of a folder or of a `.vaekit` file; such a file's content; a file object that
 gives this content, read from where it stands to its end."""
+
+
+RUN: Final = "run.json"
+"""The file that makes a folder a run. `vaekit.training.checkpoint` writes it; here, since that needs torch."""
+
+
+def is_run(path: str | os.PathLike[str] | None) -> bool:
+    """Whether a path is a run's folder."""
+    return path is not None and os.path.isfile(Path(path) / RUN)
 
 
 class Place(Protocol):

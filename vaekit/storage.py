@@ -12,11 +12,11 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from vaekit.errors import OutputError
+from vaekit.errors import ConfigError, OutputError
 
 
 def write_file(path: Path, content: bytes, *, overwrite: bool = True) -> None:
@@ -75,6 +75,31 @@ def check_place(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path} is a device or a pipe, which a rename would replace; name a plain file.")
     if not overwrite and os.path.lexists(path):
         raise OutputError(f"{path} exists already; choose another path, or pass --force to replace it.")
+
+
+def check_ending(path: Path, endings: Sequence[str]) -> str:
+    """Give a path's ending in lower case.
+
+    Raises:
+        ConfigError: It is none of those.
+    """
+    ending = path.suffix.lower()
+    if ending not in endings:
+        raise ConfigError(f"{path}: the ending {path.suffix!r} is unknown; choose one of {', '.join(endings)}.")
+    return ending
+
+
+def check_new_file(path: Path, endings: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse a file that cannot be written, before the work is done.
+
+    Raises:
+        ConfigError: Its ending is none of those.
+        OutputError: It exists, or its folder does not.
+    """
+    check_ending(path, endings)
+    check_place(path, overwrite=overwrite)
+    if not path.parent.is_dir():
+        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}; make it first.")
 
 
 @contextlib.contextmanager

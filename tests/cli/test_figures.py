@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,6 @@ CONFIG = TrainConfig(
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(autouse=True)
-def flush_denormal_is_put_back() -> Iterator[None]:
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -23,27 +21,10 @@ ORT_HOME = Path(onnxruntime.__file__).parent / "capi"
 """The library inside the Python wheel, which has no headers."""
 
 
-def tool(name: str) -> str:
-    """Path of a program; where there is none, a test is skipped, and fails in CI, which installs them all."""
-    path = shutil.which(name)
-    if path is None:
-        reason = f"{name} is not on PATH, so this target cannot be tried"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
-
-
 @pytest.fixture(scope="session")
-def need() -> Callable[[str], str]:
-    """Return `tool`."""
-    return tool
-
-
-@pytest.fixture(scope="session")
-def make() -> Callable[..., subprocess.CompletedProcess[str]]:
+def make(need: Callable[[str], str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return ``make(folder, *targets) -> CompletedProcess``, with the wheel's ONNX Runtime."""
-    tool("make"), tool("cc")
+    need("make"), need("cc")
 
     def call(folder: Path, *targets: str) -> subprocess.CompletedProcess[str]:
         command = ["make", "-C", str(folder), *targets, f"ORT_HOME={ORT_HOME}"]

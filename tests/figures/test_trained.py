@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 CONFIG = TrainConfig(hidden=(16,), latent=3, epochs=2, batch_size=64, seed=5, device="cpu", compile=False, beta=2.0)
 SPEC = ModelSpec("vae", DataSpec((1, 28, 28)), 3, "bernoulli")
-
-
-@pytest.fixture(autouse=True)
-def flush_denormal_is_put_back() -> Iterator[None]:
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

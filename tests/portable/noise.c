@@ -1,4 +1,4 @@
-/* Portable noise, version 1, in C11, written from exports/NOISE.md alone.
+/* The noise that `vaekit embed c` and `c-standalone` ship, on the command line; portable_noise.c is that very code.
  *
  *   gcc -std=c11 -O2 -ffp-contract=off -o noise noise.c -lm
  *   ./noise [--double] SEED COUNT DIM START [SEED COUNT DIM START ...] > rows.f32
@@ -10,75 +10,13 @@
 #include <errno.h>
 #include <float.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__FAST_MATH__) || FLT_EVAL_METHOD != 0
-#error "every double operation must be rounded to double: no -ffast-math, no x87"
-#endif
-
-static const uint64_t GOLDEN = UINT64_C(0x9E3779B97F4A7C15);
-
-static uint64_t mix(uint64_t x) {
-    x ^= x >> 30;
-    x *= UINT64_C(0xBF58476D1CE4E5B9);
-    x ^= x >> 27;
-    x *= UINT64_C(0x94D049BB133111EB);
-    x ^= x >> 31;
-    return x;
-}
-
-static double horner(const double *c, int terms, double y) {
-    double total = c[terms - 1];
-    for (int k = terms - 2; k >= 0; k--) total = c[k] + y * total;
-    return total;
-}
-
-static double natural_log(double u) {
-    double c[11];
-    for (int k = 0; k < 11; k++) c[k] = 1.0 / (double)(2 * k + 1);
-
-    double m = u, e = 0.0;
-    while (m < 0.7071067811865476) {
-        m = 2.0 * m;
-        e = e - 1.0;
-    }
-    const double t = (m - 1.0) / (m + 1.0);
-    return e * 0.6931471805599453 + (2.0 * t) * horner(c, 11, t * t);
-}
-
-static void box_muller(uint64_t a, uint64_t b, double pair[2]) {
-    const double u1 = (double)((a >> 11) + 1) * 0x1p-53;
-    const double u2 = (double)(b >> 11) * 0x1p-53;
-    const double radius = sqrt(-2.0 * natural_log(u1));
-
-    double cos_c[9], sin_c[9], factorial = 1.0; /* factorial is exact up to 18! */
-    for (int k = 0; k < 9; k++) {
-        const double sign = k % 2 ? -1.0 : 1.0;
-        cos_c[k] = sign / factorial;
-        factorial *= 2 * k + 1;
-        sin_c[k] = sign / factorial;
-        factorial *= 2 * k + 2;
-    }
-
-    int q = 0; /* nearest quarter turn */
-    while (q < 4 && 4.0 * u2 + 0.5 >= q + 1) q++;
-    const double x = 6.283185307179586 * (u2 - 0.25 * q);
-    const double y = x * x;
-    const double cos_x = horner(cos_c, 9, y);
-    const double sin_x = x * horner(sin_c, 9, y);
-    double c, s;
-    switch (q % 4) {
-        case 0: c = cos_x, s = sin_x; break;
-        case 1: c = -sin_x, s = cos_x; break;
-        case 2: c = -cos_x, s = -sin_x; break;
-        default: c = sin_x, s = -cos_x; break;
-    }
-    pair[0] = radius * c;
-    pair[1] = radius * s;
-}
+#include "portable_noise.c"
 
 static int as_double = 0;
 

@@ -29,12 +29,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 CONFIG = TrainConfig(hidden=(16,), latent=3, epochs=3, batch_size=64, seed=5, device="cpu", compile=False)
 
 
-@pytest.fixture(autouse=True)
-def flush_denormal_is_put_back() -> Iterator[None]:
-    yield
-    torch.set_flush_denormal(False)
-
-
 @pytest.fixture(scope="module")
 def whole(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,6 @@ from vaekit.training.means import KeptMeans, MeansKeeper, chosen_rows, kept_epoc
 CONFIG = TrainConfig(hidden=(16,), latent=3, epochs=4, batch_size=64, seed=5, device="cpu", compile=False)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(autouse=True)
-def flush_denormal_is_put_back() -> Iterator[None]:
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

@@ -32,12 +32,6 @@ BASE = TrainConfig(
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(autouse=True)
-def flush_denormal_is_put_back() -> Any:
-    yield
-    torch.set_flush_denormal(False)
-
-
 @pytest.fixture(scope="module")
 def trained(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, list[EpochMetrics]]:
     torch.set_num_threads(1)

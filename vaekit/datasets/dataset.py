@@ -63,6 +63,20 @@ class Split:
         return as_float(self.items[rows])
 
 
+def item_number(split: Split, which: str) -> int | None:
+    """Number of the item that a text like "@17" names; None where the text has another form.
+
+    Raises:
+        DataError: There are fewer items.
+    """
+    if not (which.startswith("@") and which[1:].isdecimal()):
+        return None
+    number = int(which[1:])
+    if number >= len(split):
+        raise DataError(f"item {which} was asked for, but there are {len(split):,}; give @0 to @{len(split) - 1}.")
+    return number
+
+
 def as_float(items: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
     """Turn 8-bit pixels into float32 in [0, 1]; float32 goes through unchanged."""
     x = items.astype(np.float32, copy=False)

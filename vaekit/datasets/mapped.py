@@ -140,6 +140,16 @@ class Reader:
         self._read = 0
 
 
+def evenly(total: int, count: int) -> NDArray[np.int64]:
+    """Numbers of some of `total` rows, evenly spaced from the first to the last; all of them, where there are no more.
+
+    Args:
+        total: Rows there are.
+        count: How many at most.
+    """
+    return np.linspace(0, total - 1, min(count, total)).astype(np.int64)
+
+
 def spread(items: NDArray[Any] | Rows, count: int) -> Items:
     """Choose some items, evenly spaced, without copying one; all of them, where there are no more.
 
@@ -149,7 +159,7 @@ def spread(items: NDArray[Any] | Rows, count: int) -> Items:
     """
     if len(items) <= count:
         return items
-    chosen = np.linspace(0, len(items) - 1, count).astype(np.int64)
+    chosen = evenly(len(items), count)
     return Rows(items.array, items.numbers(chosen)) if isinstance(items, Rows) else Rows(items, chosen)
 
 

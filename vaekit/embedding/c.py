@@ -115,13 +115,14 @@ def write(bundle: Bundle, folder: Path, *, precision: str) -> None:
         folder,
         "c",
         "vae_decoder.h.in",
-        **_some(facts, "SUMMARY LATENT VALUES SHAPE_WORDS LAYOUT RANGE_WORDS PRIOR_WORDS"),
+        **header_facts(facts),
     )
     write_template(
         folder,
         "c",
         "vae_decoder.c.in",
-        **_some(facts, "SUMMARY SHAPE_WORDS"),
+        SUMMARY=facts["SUMMARY"],
+        SHAPE_WORDS=facts["SHAPE_WORDS"],
         PRIOR=prior_function(manifest),
         NOISE=noise_functions("vae_noise"),
     )
@@ -135,7 +136,8 @@ def write(bundle: Bundle, folder: Path, *, precision: str) -> None:
         folder,
         "c",
         "README.md.in",
-        **_some(facts, "NAME SUMMARY"),
+        NAME=facts["NAME"],
+        SUMMARY=facts["SUMMARY"],
         PRECISION=precision,
         ITEMS=manifest.golden_items,
         TOLERANCE=f"{index['tolerances']['decoder']:.2g}",
@@ -156,6 +158,11 @@ def model_facts(manifest: Manifest) -> dict[str, object]:
         "RANGE_WORDS": "" if bounds is None else f", within {bounds[0]:g} .. {bounds[1]:g}",
         "PRIOR_WORDS": _PRIOR_WORDS[spec.kind],
     }
+
+
+def header_facts(facts: dict[str, object]) -> dict[str, object]:
+    """Those that the header `vae_decoder.h` says, of `model_facts`: all but the model's name."""
+    return {what: value for what, value in facts.items() if what != "NAME"}
 
 
 def noise_functions(name: str) -> str:
@@ -202,7 +209,3 @@ def c_numbers(values: Iterable[float], *, indent: int) -> str:
     words = [repr(float(value)) for value in values]
     lines = [", ".join(words[i : i + 5]) for i in range(0, len(words), 5)]
     return "\n".join(" " * indent + line + "," for line in lines)
-
-
-def _some(facts: dict[str, object], names: str) -> dict[str, object]:
-    return {name: facts[name] for name in names.split()}

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.bundle import Bundle, Golden
-from vaekit.embedding.c import model_facts, noise_functions, prior_function, self_test_fields, show_function
+from vaekit.embedding.c import (
+    header_facts,
+    model_facts,
+    noise_functions,
+    prior_function,
+    self_test_fields,
+    show_function,
+)
 from vaekit.embedding.compiled import Footprint, measure
 from vaekit.embedding.files import (
     GOLDEN_FOLDER,
@@ -28,8 +35,8 @@ from vaekit.embedding.files import (
     write_template,
 )
 from vaekit.embedding.layers import Dense, Layer, compute, one_item, quantise, read_chain
-from vaekit.errors import ConfigError, ExportError, MissingDependencyError
-from vaekit.runtime.verify import difference
+from vaekit.errors import ConfigError, ExportError, MissingDependencyError, one_line
+from vaekit.runtime.verify import difference, mean_difference
 
 SUMMARY: Final = "the decoder in one C file, weights inside; needs a C compiler and nothing else"
 TRY: Final = ("make check", "make demo")
@@ -94,10 +101,7 @@ def write(bundle: Bundle, folder: Path, *, precision: str, weights: str = "float
         folder,
         "c-standalone",
         "vae_decoder.h.in",
-        **{
-            name: facts[name]
-            for name in ("SUMMARY", "LATENT", "VALUES", "SHAPE_WORDS", "LAYOUT", "RANGE_WORDS", "PRIOR_WORDS")
-        },
+        **header_facts(facts),
     )
     write_template(
         folder,
@@ -210,7 +214,7 @@ def generated(graph: bytes, name: str) -> Decoder:
     except (CodegenError, ShapeInferenceError, UnsupportedOpError, KeyError, ValueError) as error:
         raise ExportError(
             f"the decoder of {name!r} has {_operators(graph)}, which emx-onnx-cgen cannot write as C "
-            f"({' '.join(str(error).split())[:160]}); take the target c."
+            f"({one_line(error, 160)}); take the target c."
         ) from error
     shape = "".join(f"[{dim.dim_value}]" for dim in model.graph.output[0].type.tensor_type.shape.dim[1:])
     code = fill(template("c-standalone", "generated.c.part"), CODE=code, SHAPE=shape)
@@ -257,6 +261,7 @@ def _write_proof(bundle: Bundle, folder: Path, index: dict[str, Any], quantised:
         expected = compute(quantised, golden.z)
         (folder / GOLDEN_FOLDER / "x_hat_int8.f32").write_bytes(expected.astype("<f4").tobytes())
         measured = deviation(bundle, golden, expected)
+        mean = mean_difference(expected, golden.x_hat.reshape(expected.shape))
         allowed = float(f"{HEADROOM * measured + limit:.2g}")
         checks = [
             ("x_hat_int8", "decode, from the int8 weights in float64", limit),
@@ -264,7 +269,7 @@ def _write_proof(bundle: Bundle, folder: Path, index: dict[str, Any], quantised:
         ]
         words += (
             f"of what the int8 weights give in float64, and within {allowed:.2g} of what the float32 model gave in torch. "
-            f"Measured on them, int8 is off by {measured:.2g} at most and {_mean_gap(golden, expected):.1g} in the mean; the "
+            f"Measured on them, int8 is off by {measured:.2g} at most and {mean:.1g} in the mean; the "
             f"tolerance is {HEADROOM:g} times the largest."
         )
     fields = self_test_fields(manifest, index)
@@ -281,10 +286,6 @@ def deviation(bundle: Bundle, golden: Golden, x_hat: NDArray[np.float32]) -> flo
     """Largest deviation from the golden x_hat, as a self-test measures it; x_hat is (N, values)."""
     units = value_units(bundle.manifest)
     return difference(x_hat, golden.x_hat.reshape(len(x_hat), -1), units=units)
-
-
-def _mean_gap(golden: Golden, x_hat: NDArray[np.float32]) -> float:
-    return float(np.abs(x_hat.astype(np.float64) - golden.x_hat.reshape(len(x_hat), -1)).mean())
 
 
 def _operators(graph: bytes) -> str:

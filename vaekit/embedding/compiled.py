@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,15 +35,25 @@ class Footprint(NamedTuple):
     stack: int
 
 
-def measure(source: Path) -> Footprint | None:
-    """Compile a C file with `-Os` and read its sizes; None where there is no compiler that tells them."""
-    compiler, size = shutil.which("cc") or shutil.which("gcc"), shutil.which("size")
+def measure(
+    source: Path, *, compiler: str | None = None, size: str | None = None, flags: Sequence[str] = ("-Os",)
+) -> Footprint | None:
+    """Compile a C file and read its sizes; None where there is no compiler that tells them.
+
+    Args:
+        source: The file.
+        compiler: The compiler; None finds this machine's.
+        size: The tool that reads object files; None finds this machine's.
+        flags: How the compiler optimises, and for which processor.
+    """
+    compiler = compiler or shutil.which("cc") or shutil.which("gcc")
+    size = size or shutil.which("size")
     if compiler is None or size is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        flags = ["-std=c11", "-Os", "-ffp-contract=off", "-fstack-usage"]
+        command = [compiler, "-std=c11", "-ffp-contract=off", "-fstack-usage", *flags]
         try:
-            _output([compiler, *flags, "-c", "-o", "object.o", str(source.resolve())], folder)
+            _output([*command, "-c", "-o", "object.o", str(source.resolve())], folder)
             flash, data, bss = (int(word) for word in _output([size, "object.o"], folder).splitlines()[1].split()[:3])
             usage = (Path(folder) / "object.su").read_text(encoding="utf-8").splitlines()
             version = _output([compiler, "--version"], folder).splitlines()[0]

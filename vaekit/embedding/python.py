@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from vaekit.bundle import Bundle
-from vaekit.embedding.files import describe, safe_text, write_golden, write_graph, write_template
+from vaekit.embedding.files import describe, fill, safe_text, write_golden, write_graph, write_template
 from vaekit.manifest import Manifest
 from vaekit.noise import NOISE_VERSION
 
@@ -93,5 +93,7 @@ def write(bundle: Bundle, folder: Path, *, precision: str) -> None:
 
 def _prior(manifest: Manifest) -> str:
     text = _PRIOR[manifest.spec.kind]
-    mean, std = (repr(list(numbers)) for numbers in (manifest.statistics.mean, manifest.statistics.std))
-    return text.replace("@MEAN@", mean).replace("@STD@", std)
+    if manifest.spec.kind == "vae":
+        return text
+    statistics = manifest.statistics
+    return fill(text, MEAN=repr(list(statistics.mean)), STD=repr(list(statistics.std)))

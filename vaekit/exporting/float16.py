@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import onnx
 
-from vaekit.errors import ExportError
+from vaekit.errors import ExportError, one_line
 from vaekit.exporting.graphs import finish, quiet
 from vaekit.exporting.topology import drop_unused, front, name_nodes, rename, sort_nodes, tail, users
 
@@ -40,7 +40,7 @@ def to_float16(model: bytes) -> bytes:
         with quiet():
             half = convert_float_to_float16(graph, keep_io_types=True, node_block_list=ends)
     except Exception as error:  # the converter raises what its checks run into
-        raise ExportError(f"the graph cannot be written in float16: {' '.join(str(error).split())[:300]}.") from error
+        raise ExportError(f"the graph cannot be written in float16: {one_line(error)}.") from error
     name_nodes(half)
     sort_nodes(half)
     _take_out_detours(half)

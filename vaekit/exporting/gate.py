@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from vaekit.datasets import as_float
 from vaekit.datasets.mapped import Items, Reader
 from vaekit.errors import ConfigError
-from vaekit.latents import Posterior
 from vaekit.precisions import COMPARED, PrecisionInfo
 from vaekit.runtime.evaluate import Evaluation, evaluate
 from vaekit.runtime.session import BATCH, VAE
-from vaekit.runtime.verify import difference, in_batches, mean_difference
+from vaekit.runtime.verify import difference, encode_in_batches, in_batches, mean_difference
 
 ITEMS: Final = 10_000
 """Most test items that a variant is measured on."""
@@ -171,10 +170,7 @@ class _Compared:
         z = wanted.sample(seed=SEED, start=start)
         x_hat = self._fp32.decode(z)
         decoded = in_batches(lambda rows, _: vae.decode(rows), z, batch)
-        found = Posterior(
-            in_batches(lambda rows, _: vae.encode(rows).mean, x, batch),
-            in_batches(lambda rows, _: vae.encode(rows).log_var, x, batch),
-        )
+        found = encode_in_batches(vae, x, batch)
         there_and_back = in_batches(lambda rows, _: vae.decode(rows), found.sample(seed=SEED, start=start), batch)
         self._note("encoder", "mean", found.mean, wanted.mean)
         if vae.spec.kind == "vae":

@@ -21,7 +21,7 @@ import onnxscript  # noqa: F401  torch's exporter imports it late; here, its abs
 import torch
 from torch import Tensor, nn
 
-from vaekit.errors import ExportError
+from vaekit.errors import ExportError, one_line
 
 OPSET: Final = 18
 """Default operator set: ONNX 1.13 (2022), so every ONNX Runtime since 1.14 loads it, well over 18 months of releases."""
@@ -107,7 +107,7 @@ def finish(model: onnx.ModelProto, name: str) -> bytes:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the exported {name} is no valid ONNX graph: {_one_line(error)}.") from error
+        raise ExportError(f"the exported {name} is no valid ONNX graph: {_plain(error)}.") from error
     return bytes(model.SerializeToString(deterministic=True))
 
 
@@ -154,12 +154,12 @@ def _innermost(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     first_paragraph = str(error).strip().partition("\n\n")[0]
-    return f"{type(error).__name__}: {_one_line(first_paragraph)}"
+    return f"{type(error).__name__}: {_plain(first_paragraph)}"
 
 
-def _one_line(text: object) -> str:
+def _plain(text: object) -> str:
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(text))  # torch colours its messages
-    return " ".join(plain.split()).rstrip(".")[:400]
+    return one_line(plain, 400)
 
 
 @contextlib.contextmanager

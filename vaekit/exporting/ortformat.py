@@ -13,7 +13,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from vaekit.errors import ExportError
+from vaekit.errors import ExportError, one_line
 from vaekit.graphguard import is_ort
 
 
@@ -25,7 +25,7 @@ def to_ort(model: bytes, *, name: str) -> bytes:
         name: What messages call it.
 
     Returns:
-        The graph in ORT format; the same bytes for the same graph and the same ONNX Runtime.
+        The graph in ORT format; of the same graph other bytes each time, since ONNX Runtime writes a table in random order.
 
     Raises:
         ExportError: ONNX Runtime cannot write it.
@@ -44,9 +44,7 @@ def to_ort(model: bytes, *, name: str) -> bytes:
             onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
             content = written.read_bytes()
         except Exception as error:  # ONNX Runtime's errors have no common class but this
-            raise ExportError(
-                f"{name} cannot be written in ORT format: {' '.join(str(error).split()).rstrip('.')[:300]}."
-            ) from error
+            raise ExportError(f"{name} cannot be written in ORT format: {one_line(error)}.") from error
     if not is_ort(content):
         raise ExportError(f"ONNX Runtime did not write {name} in ORT format; leave --ort-format out.")
     return content

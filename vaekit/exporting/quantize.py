@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import onnx
 
-from vaekit.errors import ExportError
+from vaekit.errors import ExportError, one_line
 from vaekit.exporting.graphs import finish, quiet
 from vaekit.exporting.rearrange import MOVES, rearrange
 from vaekit.exporting.topology import drop_unused, front, heads, name_nodes, rename, sort_nodes, tail, users, weighted
@@ -64,7 +64,7 @@ def prepare(model: bytes) -> onnx.ModelProto:
             onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
             graph = onnx.load(fused)
         except Exception as error:  # ONNX Runtime's errors have no common class but this
-            raise ExportError(f"the graph cannot be prepared for int8: {_one_line(error)}.") from error
+            raise ExportError(f"the graph cannot be prepared for int8: {one_line(error)}.") from error
     name_nodes(graph)
     rearranged = rearrange(graph)
     drop_unused(rearranged)
@@ -115,7 +115,7 @@ def to_int8(prepared: onnx.ModelProto, ranges: Any, *, keep_float: tuple[str, ..
             quantizer.quantize_model()
         quantised: onnx.ModelProto = quantizer.model.model
     except Exception as error:
-        raise ExportError(f"the graph cannot be quantised: {_one_line(error)}.") from error
+        raise ExportError(f"the graph cannot be quantised: {one_line(error)}.") from error
     for node in [node for node in quantised.graph.node if node.name in opens and node.op_type in _FLOAT_OUTPUT]:
         _leave_float(quantised, node.output[0])
     return _finished(quantised)
@@ -146,7 +146,7 @@ def to_int8_dynamic(model: bytes) -> bytes:
         except ExportError:
             raise
         except Exception as error:
-            raise ExportError(f"the graph cannot be quantised: {_one_line(error)}.") from error
+            raise ExportError(f"the graph cannot be quantised: {one_line(error)}.") from error
 
 
 def convolutions(model: bytes) -> int:
@@ -191,7 +191,3 @@ def _finished(model: onnx.ModelProto) -> bytes:
     sort_nodes(model)
     drop_unused(model)
     return finish(model, "int8 graph")
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split()).rstrip(".")[:300]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from vaekit.datasets.mapped import evenly
 from vaekit.errors import ConfigError
 from vaekit.figures import bubbles, curves, decoded, latent
 from vaekit.figures import diagram as drawing
@@ -78,7 +79,7 @@ def _means(subject: Subject) -> Figure | NotDrawn:
     kept, note = subject.kept, ""
     if kept is None:
         measured = subject.measured
-        rows = np.linspace(0, len(measured.split) - 1, min(1000, len(measured.split))).astype(np.int64)
+        rows = evenly(len(measured.split), 1000)
         labels = measured.split.labels
         kept = Epochs(
             np.zeros(1, np.int64), measured.posterior.mean[rows][None], None if labels is None else labels[rows]

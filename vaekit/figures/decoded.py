@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets import Split
+from vaekit.datasets.dataset import item_number
 from vaekit.errors import DataError
 from vaekit.figures.items import Look, frame, sheet
 from vaekit.figures.model import Measured, Model, few, in_words
@@ -217,10 +218,8 @@ def class_name(label: int, classes: tuple[str, ...]) -> str:
 
 def _end(split: Split, classes: tuple[str, ...], which: str) -> tuple[Items, str]:
     """An item by label or number, and what to call it."""
-    if which.startswith("@") and which[1:].isdecimal():
-        row = int(which[1:])
-        if row >= len(split):
-            raise DataError(f"item {which} was asked for, but there are {len(split):,}; give @0 to @{len(split) - 1}.")
+    row = item_number(split, which)
+    if row is not None:
         name = f"item {row}" if split.labels is None else f"item {row} ({class_name(int(split.labels[row]), classes)})"
         return split.pixels(np.array([row])), name
     labels = split.labels

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vaekit.elbo import kl_divergence, reconstruction_loss
 from vaekit.figures.items import Board, Look, frame
 from vaekit.figures.model import Model
 from vaekit.figures.style import BLUE, GREEN, GREY, INK, MARGIN, NORMAL, ORANGE, SMALL, VERMILLION, number, styled
-from vaekit.latents import Latents, reparameterise
+from vaekit.latents import Latents
 from vaekit.noise import noise
-from vaekit.runtime.session import Items
+from vaekit.runtime.session import Items, negative_elbo_terms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,14 +48,9 @@ class Pass(NamedTuple):
 
 def forward(model: Model, x: Items, *, seed: int = 0) -> Pass:
     """Send one item, (1, *shape), through a model, with the portable noise of a seed."""
-    spec = model.spec
-    mean, log_var = model.encode(x)
-    eps = noise(seed=seed, count=1, dim=spec.latent) if model.is_vae else np.zeros_like(mean)
-    z = reparameterise(mean, log_var, seed=seed) if model.is_vae else mean
-    x_hat = model.decode(z)
-    lost = reconstruction_loss(x, x_hat, spec.likelihood, scale=spec.scale, units=spec.data.units)
-    kl = float(kl_divergence(mean, log_var).sum()) if model.is_vae else 0.0
-    return Pass(x, mean, log_var, eps, z, x_hat, float(lost[0]), kl)
+    (mean, log_var), z, x_hat, lost, kl = negative_elbo_terms(model, x, seed=seed, start=0)
+    eps = noise(seed=seed, count=1, dim=model.spec.latent) if model.is_vae else np.zeros_like(mean)
+    return Pass(x, mean, log_var, eps, z, x_hat, float(lost[0]), float(kl.sum()))
 
 
 WIDE: Final = 10.4

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets import Split
-from vaekit.datasets.mapped import Reader, spread
-from vaekit.elbo import active_dimensions, kl_divergence, reconstruction_loss
+from vaekit.datasets.mapped import Reader, evenly, spread
+from vaekit.elbo import active_dimensions
 from vaekit.errors import DataError
 from vaekit.latents import Latents, Posterior
-from vaekit.runtime.session import BATCH, VAE, Items
+from vaekit.runtime.session import BATCH, VAE, Items, negative_elbo_terms
 from vaekit.spec import ModelSpec
 
 MOST_ITEMS: Final = 10_000
@@ -145,18 +145,14 @@ def measure(model: Model, split: Split, *, seed: int = 0) -> Measured:
     chosen = few(split, MOST_ITEMS)
     count = len(chosen)
     mean, log_var, z = (np.empty((count, spec.latent), np.float32) for _ in range(3))
-    lost = np.empty(count)
+    lost, kl = np.empty(count), np.empty((count, spec.latent))
     reader = Split(Reader(chosen.items))  # type: ignore[arg-type]  # a reader has what a split needs
     for start in range(0, count, BATCH):
         rows = slice(start, min(count, start + BATCH))
         x = reader.pixels(rows)
-        posterior = model.encode(x)
-        mean[rows], log_var[rows] = posterior
-        z[rows] = posterior.sample(seed=seed, start=start)
-        lost[rows] = reconstruction_loss(
-            x, model.decode(z[rows]), spec.likelihood, scale=spec.scale, units=spec.data.units
+        (mean[rows], log_var[rows]), z[rows], _, lost[rows], kl[rows] = negative_elbo_terms(
+            model, x, seed=seed, start=start
         )
-    kl = kl_divergence(mean, log_var) if model.is_vae else np.zeros(mean.shape)
     return Measured(model, chosen, Posterior(mean, log_var), z, lost, kl)
 
 
@@ -169,5 +165,5 @@ def few(split: Split, count: int) -> Split:
     """At most so many items of a split, evenly spaced, with their labels."""
     if len(split) <= count:
         return split
-    rows = np.linspace(0, len(split) - 1, count).astype(np.int64)
-    return Split(spread(split.items, count), None if split.labels is None else split.labels[rows])
+    labels = None if split.labels is None else split.labels[evenly(len(split), count)]
+    return Split(spread(split.items, count), labels)

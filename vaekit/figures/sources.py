@@ -6,25 +6,22 @@ functions.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vaekit.datasets import Dataset, Split
 from vaekit.errors import ConfigError, MissingDependencyError
 from vaekit.figures.means import Epochs
 from vaekit.figures.model import Measured, Model, measure, of_bundle
 from vaekit.figures.projection import Projection
+from vaekit.places import is_run
 from vaekit.runtime.session import VAE
 
 if TYPE_CHECKING:
     from vaekit.figures.trained import OnSmall, Run
-
-RUN: Final = "run.json"
-"""The file that makes a folder a run; `vaekit.training.checkpoint`, which writes it, needs torch."""
 
 
 class Trainer(Protocol):
@@ -80,11 +77,6 @@ class Subject:
     def measured(self) -> Measured:
         """What the model makes of the items; computed when a figure first asks."""
         return measure(self.model, self.test, seed=self.seed)
-
-
-def is_run(path: str | os.PathLike[str] | None) -> bool:
-    """Whether a path is a run's folder."""
-    return path is not None and os.path.isfile(Path(path) / RUN)
 
 
 def open_run(path: Path) -> Run:

@@ -24,7 +24,7 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vaekit.errors import DataError, OutputError
+from vaekit.errors import DataError, OutputError, one_line
 from vaekit.runtime.sinks import ending, import_pyarrow
 
 NAMES: Final = ("z", "mean")
@@ -62,7 +62,7 @@ def open_codes(path: Path) -> Iterator[NDArray[Any]]:
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
         except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError) as error:
-            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            reason = one_line(error, 600) or type(error).__name__
             raise DataError(f"{path} cannot be read as a {kind} file: {reason}.") from error
         if codes.ndim != 2 or codes.dtype.kind != "f":
             raise DataError(

@@ -108,11 +108,12 @@ def evaluate(
     reader = Reader(pixels)
     for start in range(0, count, batch_size):
         x = as_float(reader[start : start + batch_size])
-        posterior, lost, kl_rows = negative_elbo_terms(vae, x, seed=seed, start=start)
+        posterior, _, _, lost, kl_rows = negative_elbo_terms(vae, x, seed=seed, start=start)
         reconstruction += float(lost.sum())
         kl += kl_rows.sum(axis=0)
         codes.add(posterior.mean)
-        terms.add(np.stack([lost + kl_rows.sum(axis=1), lost, kl_rows.sum(axis=1)], axis=1))
+        kl_items = kl_rows.sum(axis=1)
+        terms.add(np.stack([lost + kl_items, lost, kl_items], axis=1))
         variance += np.exp(posterior.log_var.astype(np.float64)).sum(axis=0)
         discrete = discrete and has_probability(x, spec.likelihood)
         if on_progress is not None:
@@ -159,8 +160,8 @@ def has_probability(x: NDArray[np.float32], likelihood: Likelihood) -> bool:
     return likelihood == "discretized-logistic" and bool((np.abs(levels - np.rint(levels)) < LEVEL_TOLERANCE).all())
 
 
-class Moments:
-    """Mean and variance of rows that come in batches.
+class RunningMean:
+    """Mean of rows that come in batches.
 
     Sums are taken of differences from the first batch's mean, so that a variance far below the mean loses no digits.
 
@@ -172,22 +173,37 @@ class Moments:
         self._count = 0
         self._shift = np.zeros(dimensions)
         self._sum = np.zeros(dimensions)
-        self._squares = np.zeros(dimensions)
 
-    def add(self, rows: NDArray[np.floating[Any]]) -> None:
-        """Count some more rows, (N, D), N at least 1."""
+    def _shifted(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Count some rows and their sum; gives their differences from the first batch's mean."""
         values = rows.astype(np.float64)
-        if self._count == 0:
+        if self._count == 0 and len(values):
             self._shift = values.mean(axis=0)
         values -= self._shift
         self._count += len(values)
         self._sum += values.sum(axis=0)
-        self._squares += np.square(values).sum(axis=0)
+        return values
 
     @property
     def mean(self) -> NDArray[np.float64]:
         """Mean of the rows, (D,)."""
         return np.asarray(self._shift + self._sum / self._count)
+
+
+class Moments(RunningMean):
+    """Mean and variance of rows that come in batches.
+
+    Args:
+        dimensions: Values a row, D.
+    """
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__(dimensions)
+        self._squares = np.zeros(dimensions)
+
+    def add(self, rows: NDArray[np.floating[Any]]) -> None:
+        """Count some more rows, (N, D)."""
+        self._squares += np.square(self._shifted(rows)).sum(axis=0)
 
     @property
     def variance(self) -> NDArray[np.float64]:

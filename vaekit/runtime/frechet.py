@@ -32,7 +32,7 @@ from vaekit.datasets import as_float
 from vaekit.datasets.binarized import Binarized
 from vaekit.datasets.mapped import Reader
 from vaekit.errors import ConfigError, DataError, ShapeError
-from vaekit.runtime.evaluate import check_items
+from vaekit.runtime.evaluate import RunningMean, check_items
 from vaekit.runtime.session import BATCH, VAE, Items
 from vaekit.runtime.stream import OnRows, Source
 
@@ -54,29 +54,20 @@ class Normal(NamedTuple):
     covariance: NDArray[np.float64]
 
 
-class Fit:
+class Fit(RunningMean):
     """Fits a normal distribution to rows that come in batches.
-
-    Sums are taken of differences from the first batch's mean, so that a variance far below the mean loses no digits.
 
     Args:
         dimensions: Values a row, D.
     """
 
     def __init__(self, dimensions: int) -> None:
-        self._count = 0
-        self._shift = np.zeros(dimensions)
-        self._sum = np.zeros(dimensions)
+        super().__init__(dimensions)
         self._products = np.zeros((dimensions, dimensions))
 
     def add(self, rows: NDArray[np.floating[Any]]) -> None:
         """Count some more rows, (N, D)."""
-        values = rows.astype(np.float64)
-        if self._count == 0 and len(values):
-            self._shift = values.mean(axis=0)
-        values -= self._shift
-        self._count += len(values)
-        self._sum += values.sum(axis=0)
+        values = self._shifted(rows)
         self._products += values.T @ values
 
     def normal(self) -> Normal:
@@ -87,9 +78,9 @@ class Fit:
         """
         if self._count < 2:
             raise DataError(f"a normal distribution was to be fitted to {self._count} items; give at least 2.")
-        mean = self._sum / self._count
+        mean = self._sum / self._count  # of the differences
         covariance = (self._products - self._count * np.outer(mean, mean)) / (self._count - 1)
-        return Normal(self._count, self._shift + mean, covariance)
+        return Normal(self._count, self.mean, covariance)
 
 
 def squared_frechet_distance(a: Normal, b: Normal) -> float:

@@ -20,7 +20,7 @@ import json
 import threading
 from typing import Any, Final
 
-from vaekit.errors import ProviderError
+from vaekit.errors import ProviderError, one_line
 from vaekit.runtime.providers import OPENVINO
 
 RECORD: Final = "session.record_ep_graph_assignment_info"
@@ -78,7 +78,7 @@ def _device(onnxruntime: Any) -> Any:
                 onnxruntime.register_execution_provider_library("vaekit-openvino", path)
                 _registered.add(path)
     except Exception as error:
-        raise _unusable(f"its plug-in does not load: {' '.join(str(error).split())[:300]}") from error
+        raise _unusable(f"its plug-in does not load: {one_line(error)}") from error
     devices = onnxruntime.get_ep_devices()
     for device in devices:
         if device.ep_name == OPENVINO and device.ep_metadata.get("ov_device") == "CPU":

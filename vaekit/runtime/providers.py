@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from vaekit.cores import count_cores
-from vaekit.errors import ConfigError, IntegrityError, MissingDependencyError, ProviderError
+from vaekit.errors import ConfigError, IntegrityError, MissingDependencyError, ProviderError, one_line
 
 SUFFIX: Final = "ExecutionProvider"
 CPU: Final = "CPUExecutionProvider"
@@ -87,7 +87,8 @@ def import_onnxruntime() -> Any:
         found = installed_wheels()
         if found:
             raise MissingDependencyError(
-                f"ONNX Runtime ({', '.join(found)}) is installed but does not load: {_one_line(error)}; run `vaekit doctor`."
+                f"ONNX Runtime ({', '.join(found)}) is installed but does not load: {one_line(error, 600)}; "
+                "run `vaekit doctor`."
             ) from error
         raise MissingDependencyError(_NOT_INSTALLED) from error
     if not hasattr(onnxruntime, "InferenceSession"):  # a bare folder, left when one of two clashing wheels was removed
@@ -193,7 +194,7 @@ def _open(onnxruntime: Any, model: bytes, provider: str, options: Options, name:
         session.disable_fallback()  # also for calls: `run` would move the session to the CPU and go on
     except Exception as error:
         if provider == CPU:
-            raise IntegrityError(f"ONNX Runtime cannot load {name}: {_one_line(error)}.") from error
+            raise IntegrityError(f"ONNX Runtime cannot load {name}: {one_line(error, 600)}.") from error
         _open(onnxruntime, model, CPU, options, name)  # raises IntegrityError where the graph is to blame
         raise ProviderError(_not_loaded(provider, str(error), said)) from error
     active = session.get_providers()
@@ -225,10 +226,6 @@ def _not_loaded(provider: str, reason: str, said: str) -> str:
     fix = f"Install vaekit[{short}] and its libraries" if short == "cuda" else "Install its libraries"
     either = "; provider='auto' accepts either" if short == "cuda" else ""
     return (
-        f"provider={short!r} was asked for, but it did not load: {_one_line(reason)}. "
+        f"provider={short!r} was asked for, but it did not load: {one_line(reason, 600)}. "
         f"{fix} (`vaekit doctor` lists what is missing), or pass provider='cpu'{either}."
     )
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split()).rstrip(".")[:600]

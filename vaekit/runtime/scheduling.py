@@ -106,7 +106,7 @@ class Scheduler:
             if len(rows) > 1:
                 x = np.require(x, requirements=("C", "A"))  # a session that is bound reads memory in its order
                 outputs = [np.empty(shape_of(port, len(x)), port.dtype) for port in self._outputs]
-                self._share([self._bound(self.narrow, x[part], [y[part] for y in outputs]) for part in rows])
+                self._sliced(x, outputs, rows)()
                 return outputs
         if not self._shares:
             return self._wide.run(self._names, {self._input: x})  # type: ignore[no-any-return]
@@ -125,9 +125,7 @@ class Scheduler:
         """
         rows = self.slices(len(x))
         if len(rows) > 1:
-            return partial(
-                self._share, [self._bound(self.narrow, x[part], [y[part] for y in outputs]) for part in rows]
-            )
+            return self._sliced(x, outputs, rows)
         wide = self._bound(self._wide, x, outputs)
         if not self._shares:
             return wide
@@ -155,6 +153,9 @@ class Scheduler:
         # Two threads that count at once may lose one of the counts: a call more or less on the one session.
         self._crowded = self._crowded - 1 if alone else CROWDED
         return self.narrow
+
+    def _sliced(self, x: Array, outputs: Sequence[Array], rows: Sequence[slice]) -> Call:
+        return partial(self._share, [self._bound(self.narrow, x[part], [y[part] for y in outputs]) for part in rows])
 
     def _bound(self, session: Any, x: Array, outputs: Sequence[Array]) -> Call:
         binding = session.io_binding()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,30 @@ from vaekit.runtime.scheduling import Scheduler
 from vaekit.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from vaekit.runtime.bound import BoundDecoder, BoundEncoder
 
     AnyBound = TypeVar("AnyBound", BoundDecoder, BoundEncoder)
+
+    class Halves(Protocol):
+        """Both halves of a model: a `VAE`, or whatever computes the same."""
+
+        @property
+        def spec(self) -> ModelSpec:
+            """What the model is."""
+            ...
+
+        @property
+        def encode(self) -> Callable[[Items], Posterior]:
+            """Items -> posterior."""
+            ...
+
+        @property
+        def decode(self) -> Callable[[Latents], Items]:
+            """Codes -> the decoder's means."""
+            ...
+
 
 BundleLike: TypeAlias = Bundle | BundleSource | None
 AnyModel = TypeVar("AnyModel")
@@ -273,18 +294,13 @@ class VAE:
             bundle = Bundle.open(bundle, keep=[("encoder", precision, format), ("decoder", precision, format)])
         self.bundle = bundle
         self.tf32 = tf32
-        self._arguments: dict[str, Any] = {
-            "provider": provider,
-            "precision": precision,
-            "threads": threads,
-            "tf32": tf32,
-            "format": format,
-        }
-        self.encoder = Encoder(bundle, **self._arguments)
-        self.decoder = Decoder(bundle, **self._arguments)
+        arguments: dict[str, Any] = {"provider": provider, "precision": precision, "threads": threads}
+        arguments |= {"tf32": tf32, "format": format}
+        self.encoder = Encoder(bundle, **arguments)
+        self.decoder = Decoder(bundle, **arguments)
 
     def __reduce__(self) -> tuple[Callable[..., VAE], tuple[Any, ...]]:
-        return _open_again, (type(self), self.bundle, self._arguments)
+        return _open_again, (type(self), self.bundle, self.decoder._arguments)
 
     def __repr__(self) -> str:
         return f"VAE({self.manifest.name!r}, provider={self.provider!r}, precision={self.precision!r})"
@@ -417,8 +433,8 @@ class VAE:
         Raises:
             ShapeError: The items do not fit the model.
         """
-        _, reconstruction, kl = negative_elbo_terms(self, x, seed=seed, start=start)
-        return np.asarray(reconstruction + kl.sum(axis=1))
+        terms = negative_elbo_terms(self, x, seed=seed, start=start)
+        return np.asarray(terms.reconstruction + terms.kl.sum(axis=1))
 
 
 def _open_again(kind: Callable[..., AnyModel], bundle: Bundle, arguments: Mapping[str, Any]) -> AnyModel:
@@ -426,31 +442,44 @@ def _open_again(kind: Callable[..., AnyModel], bundle: Bundle, arguments: Mappin
     return kind(bundle, **arguments)
 
 
-def negative_elbo_terms(
-    vae: VAE, x: Items, *, seed: int, start: int
-) -> tuple[Posterior, NDArray[np.float64], NDArray[np.float64]]:
-    """Encode, draw one code an item, decode, and measure.
+class Terms(NamedTuple):
+    """What a model makes of some items, with one code an item.
+
+    Attributes:
+        posterior: Their posteriors, (N, D).
+        z: A code drawn from each, (N, D).
+        x_hat: The decoder's means for these codes, (N, *data shape).
+        reconstruction: Reconstruction loss, nats, (N,).
+        kl: KL from the posterior to the prior, nats, (N, D); 0 for an autoencoder, whose objective has none.
+    """
+
+    posterior: Posterior
+    z: Latents
+    x_hat: Items
+    reconstruction: NDArray[np.float64]
+    kl: NDArray[np.float64]
+
+
+def negative_elbo_terms(model: Halves, x: Items, *, seed: int, start: int) -> Terms:
+    """Encode, draw one code an item, decode, and measure both terms of the negative ELBO.
 
     Args:
-        vae: The model.
+        model: The model.
         x: Items, shape (N, *data shape), float32.
         seed: Seed of the posterior's samples.
         start: Sample index of the first item.
 
-    Returns:
-        The posterior; the reconstruction loss, shape (N,); the KL, shape (N, D), which is 0 for an autoencoder, whose
-        objective has none. In nats.
-
     Raises:
         ShapeError: The items do not fit the model.
     """
-    posterior = vae.encode(x)
-    x_hat = vae.decode(posterior.sample(seed=seed, start=start))
-    spec = vae.spec
+    spec = model.spec
+    posterior = model.encode(x)
+    z = posterior.sample(seed=seed, start=start)
+    x_hat = model.decode(z)
     reconstruction = reconstruction_loss(x, x_hat, spec.likelihood, scale=spec.scale, units=spec.data.units)
-    if vae.spec.kind == "ae":
-        return posterior, reconstruction, np.zeros(posterior.mean.shape)
-    return posterior, reconstruction, kl_divergence(posterior.mean, posterior.log_var)
+    is_vae = spec.kind == "vae"
+    kl = kl_divergence(posterior.mean, posterior.log_var) if is_vae else np.zeros(posterior.mean.shape)
+    return Terms(posterior, z, x_hat, reconstruction, kl)
 
 
 def _check_ports(session: Any, info: GraphInfo) -> None:

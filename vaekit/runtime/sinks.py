@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets.mapped import npy_header
-from vaekit.errors import ConfigError, MissingDependencyError, OutputError
-from vaekit.storage import check_place, new_file
+from vaekit.errors import MissingDependencyError
+from vaekit.storage import check_ending, check_new_file, new_file
 
 ENDINGS: Final = (".npy", ".npz", ".parquet")
 
@@ -71,10 +71,7 @@ def ending(out: Path) -> str:
     Raises:
         ConfigError: It is none of `ENDINGS`.
     """
-    found = out.suffix.lower()
-    if found not in ENDINGS:
-        raise ConfigError(f"{out}: the ending {out.suffix!r} is unknown; choose one of {', '.join(ENDINGS)}.")
-    return found
+    return check_ending(out, ENDINGS)
 
 
 @contextlib.contextmanager
@@ -120,9 +117,7 @@ def check_target(out: Path, *, overwrite: bool) -> None:
     """
     if ending(out) == ".parquet":
         import_pyarrow()
-    check_place(out, overwrite=overwrite)
-    if not out.parent.is_dir():
-        raise OutputError(f"{out} cannot be written: there is no folder {out.parent}; make it first.")
+    check_new_file(out, ENDINGS, overwrite=overwrite)
 
 
 def import_pyarrow() -> Any:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isnan
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.bundle import Bundle, Golden
 from vaekit.elbo import kl_divergence, reconstruction_loss
-from vaekit.latents import reparameterise
+from vaekit.latents import Posterior, reparameterise
 from vaekit.noise import noise
 from vaekit.runtime.session import VAE
 from vaekit.spec import ModelSpec
@@ -27,6 +27,9 @@ LATENT_TOLERANCE = 1e-6
 
 ROUNDING = 2.0**-21
 """Relative difference that values without bounds may have besides: four roundings of a float32."""
+
+Pair: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64] | None]
+"""What was measured, what was expected, and the units to compare in; see `difference`."""
 
 _STATED = {"encode mean": "encoder", "encode log_var": "encoder", "decode": "decoder", "round trip": "round_trip"}
 """What the manifest calls the tolerance of each comparison."""
@@ -83,11 +86,13 @@ def verify_bundle(bundle: Bundle, session: VAE) -> list[Deviation]:
             LATENT_TOLERANCE,
         ),
     ]
+    pairs: dict[str, Pair] = {}
     for batch in (*(size for size in BATCHES if size < n), n):
-        for what, measured in replay(session, golden, seed=seed, batch=batch).items():
+        pairs = _replayed(session, golden, seed=seed, batch=batch)
+        for what, pair in pairs.items():
             tolerance = max(of_provider, own.get(_STATED[what], 0.0))
-            deviations.append(Deviation(f"{what}, batch {batch}", measured, tolerance))
-    for what, pair in _replayed(session, golden, seed=seed, batch=n).items() if own else ():
+            deviations.append(Deviation(f"{what}, batch {batch}", difference(*pair), tolerance))
+    for what, pair in pairs.items() if own else ():  # those of all items at once
         tolerance = max(of_provider, own.get(f"mean_{_STATED[what]}", 0.0))
         deviations.append(Deviation(f"{what}, mean difference", mean_difference(*pair), tolerance))
     if "negative_elbo" in own:
@@ -134,6 +139,12 @@ def in_batches(
     return np.concatenate([run(rows[start : start + batch], start) for start in range(0, len(rows), batch)])
 
 
+def encode_in_batches(vae: VAE, x: NDArray[np.float32], batch: int) -> Posterior:
+    """Encode items a batch at a time, each once, and join the posteriors."""
+    found = [vae.encode(x[start : start + batch]) for start in range(0, len(x), batch)]
+    return Posterior(*(np.concatenate(rows) for rows in zip(*found, strict=True)))
+
+
 def difference(
     measured: NDArray[np.float32], expected: NDArray[np.float32], units: NDArray[np.float64] | None = None
 ) -> float:
@@ -169,23 +180,14 @@ def _summarised(
     return float("inf") if isnan(found) else found
 
 
-def _replayed(
-    session: VAE, golden: Golden, *, seed: int, batch: int
-) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64] | None]]:
+def _replayed(session: VAE, golden: Golden, *, seed: int, batch: int) -> dict[str, Pair]:
     """What a session gives for golden vectors, beside what it should give, and the units to compare in."""
     data = session.spec.data
     units = None if data.range is not None else data.units
-
-    def round_trip(x: NDArray[np.float32], start: int) -> NDArray[np.float32]:
-        return session.decode(session.encode(x).sample(seed=seed, start=start))
-
-    mean = in_batches(lambda x, _: session.encode(x).mean, golden.x, batch)
-    pairs: dict[str, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64] | None]] = {
-        "encode mean": (mean, golden.mean, None)
-    }
+    posterior = encode_in_batches(session, golden.x, batch)
+    pairs: dict[str, Pair] = {"encode mean": (posterior.mean, golden.mean, None)}
     if session.spec.kind == "vae":
-        log_var = in_batches(lambda x, _: session.encode(x).log_var, golden.x, batch)
-        pairs["encode log_var"] = (log_var, golden.log_var, None)
-    pairs["decode"] = (in_batches(lambda z, _: session.decode(z), golden.z, batch), golden.x_hat, units)
-    pairs["round trip"] = (in_batches(round_trip, golden.x, batch), golden.x_hat, units)
+        pairs["encode log_var"] = (posterior.log_var, golden.log_var, None)
+    for what, z in (("decode", golden.z), ("round trip", posterior.sample(seed=seed))):
+        pairs[what] = (in_batches(lambda rows, _: session.decode(rows), z, batch), golden.x_hat, units)
     return pairs

@@ -36,13 +36,13 @@ from torch import Tensor
 
 from vaekit.datasets import DataOptions
 from vaekit.errors import CheckpointError, ConfigError, OutputError, VaekitError
+from vaekit.places import RUN
 from vaekit.spec import ModelSpec
 from vaekit.storage import new_folder, write_file
 from vaekit.training.config import TrainConfig
 from vaekit.training.config_file import CONFIG, write_config
 from vaekit.training.models import build_model
 
-RUN = "run.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from vaekit.datasets.options import DataOptions
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, one_line
 from vaekit.storage import write_file
 from vaekit.training.config import TrainConfig
 
@@ -77,8 +77,7 @@ def read_config(path: str | Path) -> FileConfig:
     except OSError as error:
         raise ConfigError(f"the options' file {source} cannot be read: {error.strerror or error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise ConfigError(f"{source} is no TOML file: {reason}.") from error
+        raise ConfigError(f"{source} is no TOML file: {one_line(error, 600)}.") from error
     for name, table in value.items():
         if name not in ("data", "train"):
             raise ConfigError(f"{source}: [{name}] is unknown; a file of options has the tables [data] and [train].")

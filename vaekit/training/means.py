@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vaekit.datasets import Dataset, Split
+from vaekit.datasets.mapped import evenly
 from vaekit.errors import CheckpointError, OutputError
 from vaekit.spec import ModelSpec
 from vaekit.storage import write_file
@@ -186,7 +187,7 @@ def chosen_rows(split: Split, latent: int) -> NDArray[np.int64]:
     count = min(KEPT_ITEMS, KEPT_VALUES // latent, ITEM_BYTES // item)
     if count < min(FEWEST, len(split)):
         return np.empty(0, np.int64)
-    return np.linspace(0, len(split) - 1, min(count, len(split))).astype(np.int64)
+    return evenly(len(split), count)
 
 
 def kept_epochs(epochs: Sequence[int] | NDArray[np.int64]) -> list[int]:

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vaekit.errors import RankError, VaekitError
+from vaekit.errors import RankError, VaekitError, one_line
 
 T = TypeVar("T")
 
@@ -175,8 +175,9 @@ def _named() -> Iterator[None]:
     except VaekitError:
         raise
     except (RuntimeError, ValueError) as error:  # torch's DistError is a RuntimeError
-        reason = " ".join(str(error).split())[:200]
-        raise RankError(f"the other processes of this run were lost, so this one stops: {reason}.") from error
+        raise RankError(
+            f"the other processes of this run were lost, so this one stops: {one_line(error, 200)}."
+        ) from error
 
 
 def _device() -> torch.device:

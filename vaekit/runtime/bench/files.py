@@ -9,8 +9,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from vaekit.errors import ConfigError, OutputError
-from vaekit.storage import check_place
+from vaekit.errors import OutputError
+from vaekit.storage import check_new_file
 
 
 def check_target(path: Path, endings: Sequence[str], *, overwrite: bool) -> None:
@@ -20,11 +20,7 @@ def check_target(path: Path, endings: Sequence[str], *, overwrite: bool) -> None
         ConfigError: Its ending is none of those.
         OutputError: It exists, its folder does not, or takes no file.
     """
-    if path.suffix.lower() not in endings:
-        raise ConfigError(f"{path}: the ending {path.suffix!r} is unknown; choose one of {', '.join(endings)}.")
-    check_place(path, overwrite=overwrite)
-    if not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}; make it first.")
+    check_new_file(path, endings, overwrite=overwrite)
     probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
     try:
         probe.touch(exist_ok=False)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.bundle import Bundle
-from vaekit.errors import ConfigError, MeasurementError, ProviderError
+from vaekit.errors import ConfigError, MeasurementError, ProviderError, one_line
 from vaekit.runtime.bench import ways
 from vaekit.runtime.bench.advice import advise
 from vaekit.runtime.bench.child import checksum, first_item
@@ -168,7 +168,7 @@ class Bench:
             first = self._clock() - began
             inner = 1 if first >= LONG else calibrate(call, self._clock, least=TICKS * self._resolution)
         except Exception as error:  # noqa: BLE001  (ONNX Runtime's own kinds, MemoryError: whatever a provider raises)
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reason = one_line(error) or type(error).__name__
             self._skipped.append(f"{cell.text}: {reason}")
             return
         self._timed.append(_Timed(cell, first, Contender(call, inner)))

@@ -16,10 +16,11 @@ const LAST = 2n ** 64n - 1n;
  * @param {number} count             rows
  * @param {number} dim               numbers in a row
  * @param {number | bigint} start    index of the first row, 0 to 2^64 - 1
+ * @param {Function} Numbers         Float32Array rounds each double once, to nearest; Float64Array keeps it
  * @returns {Float32Array}           count * dim numbers, row after row
  */
-export function noise(seed, count, dim, start = 0) {
-  const rows = new Float32Array(size("count", count) * size("dim", dim)); // rounds each double once, to nearest
+export function noise(seed, count, dim, start = 0, Numbers = Float32Array) {
+  const rows = new Numbers(size("count", count) * size("dim", dim));
   const first = word("start", start);
   if (count > 0 && first + BigInt(count) - 1n > LAST) {
     throw new RangeError(`start=${start}, count=${count}: the last index is 2^64 - 1; draw fewer rows`);
