@@ -61,21 +61,22 @@ COSINE = TrainConfig(schedule="cosine", warmup=STEPS_AN_EPOCH, device="cpu")
 DYNAMIC = replace(COSINE, binarize="dynamic", ema=0.999)
 
 IWAE: dict[str, Any] = {"objective": "iwae", "importance_samples": 5}
-CONV = replace(DYNAMIC, arch="conv", latent=40, learning_rate=2e-3, precision="bf16")
+CONV: dict[str, Any] = {"arch": "conv", "dense": 512, "latent": 40, "learning_rate": 6e-3, "precision": "bf16"}
+DYNAMIC_CONV = replace(DYNAMIC, **CONV)
 
 RECIPES = {
     "dynamic-mlp": Recipe(replace(DYNAMIC, learning_rate=3e-3), 20, 90.0),
     "dynamic-mlp-iwae": Recipe(replace(DYNAMIC, learning_rate=2e-3, objective="iwae", importance_samples=5), 40, 90.0),
-    "dynamic-conv": Recipe(CONV, 24, 84.6, finish=replace(CONV, learning_rate=5e-4, warmup=0, epochs=7, **IWAE)),
+    "dynamic-conv": Recipe(
+        DYNAMIC_CONV, 40, 84.6, finish=replace(DYNAMIC_CONV, learning_rate=5e-4, warmup=0, epochs=8, **IWAE)
+    ),
     "dynamic-resnet": Recipe(
         replace(DYNAMIC, arch="resnet", latent=40, learning_rate=2e-3, precision="bf16", kl_warmup=10 * STEPS_AN_EPOCH),
         90,
         84.6,
     ),
     "grey-mlp": Recipe(replace(COSINE, learning_rate=8e-3), 1, 94.0),
-    "grey-conv": Recipe(
-        replace(COSINE, arch="conv", latent=40, learning_rate=2e-3, precision="bf16", ema=0.999), 20, 94.0
-    ),
+    "grey-conv": Recipe(replace(COSINE, ema=0.999, **CONV), 30, 94.0),
     "grey-resnet": Recipe(
         replace(COSINE, arch="resnet", latent=40, learning_rate=2e-3, precision="bf16", ema=0.999), 60, 94.0
     ),

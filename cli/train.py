@@ -76,6 +76,14 @@ def train(
         int | None,
         typer.Option("--width", rich_help_panel=MODEL, help="`conv`, `resnet`: channels at the highest resolution."),
     ] = None,
+    dense: Annotated[
+        int | None,
+        typer.Option(
+            "--dense",
+            rich_help_panel=MODEL,
+            help="`conv`, `resnet`: units of a hidden layer beside the code; none without it.",
+        ),
+    ] = None,
     latent: Annotated[int, typer.Option("--latent", rich_help_panel=MODEL, help="Latent dimensions.")] = DEFAULT.latent,
     likelihood: Annotated[
         str,

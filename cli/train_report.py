@@ -115,7 +115,7 @@ def _model(config: TrainConfig) -> str:
         return f"{config.kind} {config.model}"
     if config.arch in ("auto", "mlp"):
         return f"{config.kind}, hidden {','.join(map(str, config.hidden))}"
-    sizes = "".join(f", {name} {value}" for name, value in (("depth", config.depth), ("width", config.width)) if value)
+    sizes = "".join(f", {name} {value}" for name in ("depth", "width", "dense") if (value := getattr(config, name)))
     return f"{config.kind}, {config.arch}{sizes}"
 
 

@@ -70,6 +70,22 @@ def test_an_autoencoder_gives_a_point_and_depth_adds_layers(arch: str, depth: in
     assert layers == {"conv": 2 + 2 + 2 * (depth - 1) + 2 * depth, "resnet": 2 + 2 + 2 * 2 * 2 * depth}[arch]
 
 
+@pytest.mark.parametrize("arch", ["conv", "resnet"])
+def test_a_dense_layer_lets_every_code_move_every_pixel_and_see_it(arch: str) -> None:
+    plain, dense = build((1, 28, 28), arch), build((1, 28, 28), arch, dense=5)
+    shapes = [module.weight.shape for module in dense.modules() if isinstance(module, nn.Linear)]
+    values = plain.encoder[-1].in_features  # type: ignore[union-attr]
+    assert shapes == [(5, values), (2 * 3, 5), (5, 3), (values, 5)]
+    rank = torch.linalg.matrix_rank
+    x = torch.rand(40, 1, 28, 28)
+    # Before the encoder's last layer stand five ReLUs, so that means cannot span more than five dimensions.
+    assert rank(dense.encoder[:-1](x)) <= 5 < rank(plain.encoder[:-1](x))
+    z = torch.ones(1, 3, requires_grad=True)
+    dense.decode_params(z).sum().backward()
+    assert z.grad is not None
+    assert bool(z.grad.abs().min() > 0)
+
+
 def test_sides_are_halved_and_rounded_up_until_the_longest_is_at_most_seven() -> None:
     assert resolutions((101,)) == [(101,), (51,), (26,), (13,), (7,)]
     assert resolutions((28, 28)) == [(28, 28), (14, 14), (7, 7)]

@@ -60,6 +60,8 @@ class TrainConfig:
             see `vaekit.training.convolutional.default_size`.
         width: "conv", "resnet": channels after the first halving of the sides; each further one doubles them, up to four times.
             None decides by the data's shape.
+        dense: "conv", "resnet": units of a hidden layer between the convolutions and the code, in each half; None has no such
+            layer.
         latent: Latent dimensions, d.
         likelihood: "bernoulli", "gaussian" or "discretized-logistic"; see `vaekit.ModelSpec`.
         scale: "gaussian": the standard deviation, in standardised units; "discretized-logistic": the logistic's scale s.
@@ -105,6 +107,7 @@ class TrainConfig:
     model: str | None = None
     depth: int | None = None
     width: int | None = None
+    dense: int | None = None
     scale: float | Literal["learned"] | None = None
     objective: Objective = "elbo"
     importance_samples: int = 1
@@ -130,10 +133,10 @@ class TrainConfig:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(choices)}.")
         for name, least in (
             *(("latent", 1), ("epochs", 1), ("batch_size", 1), ("warmup", 0), ("seed", 0)),
-            *(("depth", 1), ("width", 1), ("importance_samples", 1), ("kl_warmup", 0)),
+            *(("depth", 1), ("width", 1), ("dense", 1), ("importance_samples", 1), ("kl_warmup", 0)),
         ):
             value = getattr(self, name)
-            if not (value is None and name in ("depth", "width")) and (not _whole(value) or value < least):
+            if not (value is None and name in ("depth", "width", "dense")) and (not _whole(value) or value < least):
                 raise ConfigError(f"{name}={value}: give a whole number, {least} or more.")
         object.__setattr__(self, "hidden", tuple(self.hidden))  # a list would not equal what run.json gives back
         if not self.hidden or any(not _whole(width) or width < 1 for width in self.hidden):
@@ -180,9 +183,9 @@ class TrainConfig:
         is_mlp = self.model is None and self.arch in ("auto", "mlp")
         what = f"model={self.model!r}" if self.model is not None else f"arch={self.arch!r}"
         if not is_mlp and self.hidden != HIDDEN:
-            instead = "" if self.model is not None else "; give depth and width"
+            instead = "" if self.model is not None else "; give depth, width and dense"
             raise ConfigError(f"hidden={self.hidden}: {what} has no hidden layers of given widths{instead}.")
-        for option in ("depth", "width"):
+        for option in ("depth", "width", "dense"):
             if getattr(self, option) is not None and self.arch not in ("conv", "resnet"):
                 instead = "; give hidden" if is_mlp else ""
                 raise ConfigError(f"{option}={getattr(self, option)}: {what} has none{instead}.")

@@ -1,7 +1,7 @@
 """Convolutional encoder and decoder for pictures (C, H, W) and time series (D, T), plain or with residual blocks.
 
-    encoder  x -> [halve the sides, blocks] at each resolution -> linear to mean and log_var
-    decoder  z -> linear -> [blocks, double the sides] at each resolution -> logits or means
+    encoder  x -> [halve the sides, blocks] at each resolution -> [dense layer] -> linear to mean and log_var
+    decoder  z -> [dense layer] -> linear -> [blocks, double the sides] at each resolution -> logits or means
 
 Sides are halved until the longest is at most 7: 28 -> 14 -> 7, and 64 -> 32 -> 16 -> 8 -> 4. Halving rounds up, and doubling
 cuts what is beyond the target, so every size comes back: 101 -> 51 -> 26 -> 13 -> 7 -> 13 -> 26 -> 51 -> 101.
@@ -46,6 +46,8 @@ class Convolutional(nn.Module):
         depth: Residual blocks, or convolutions, at each resolution; of the encoder's convolutions the first is the one that
             halves. None takes `default_size`.
         width: Channels after the first halving. None takes `default_size`.
+        dense: Units of a hidden layer, with ReLU, on each side of the code; None has none. It sees the whole item at once,
+            which convolutions at 7x7 do not; benchmarks/README.md has what it gains. It also has most of the weights.
 
     Raises:
         ConfigError: Items are rows, which have no neighbourhood.
@@ -54,7 +56,15 @@ class Convolutional(nn.Module):
     Zhang, Dauphin & Ma 2019, arXiv:1901.09321.
     """
 
-    def __init__(self, spec: ModelSpec, *, residual: bool, depth: int | None = None, width: int | None = None) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        residual: bool,
+        depth: int | None = None,
+        width: int | None = None,
+        dense: int | None = None,
+    ) -> None:
         super().__init__()
         channels, *shape = spec.data.shape
         if not shape:
@@ -76,9 +86,12 @@ class Convolutional(nn.Module):
             encoder.append(_conv(len(shape), inputs, outputs, stride=2 if halves else 1))
             encoder += _blocks(len(shape), outputs, depth, residual=True) if residual else [nn.ReLU()]
             encoder += [] if residual else _blocks(len(shape), outputs, depth - 1, residual=False)
-        self.encoder = nn.Sequential(*encoder, nn.Flatten(), nn.Linear(math.prod(code), heads * spec.latent))
+        encoder += [nn.Flatten(), *([] if dense is None else [_dense(math.prod(code), dense), nn.ReLU()])]
+        self.encoder = nn.Sequential(*encoder, nn.Linear(dense or math.prod(code), heads * spec.latent))
 
-        decoder: list[nn.Module] = [nn.Linear(spec.latent, math.prod(code)), nn.Unflatten(1, code)]
+        decoder: list[nn.Module] = [] if dense is None else [_dense(spec.latent, dense), nn.ReLU()]
+        spread = nn.Linear(spec.latent, math.prod(code)) if dense is None else _dense(dense, math.prod(code))
+        decoder += [spread, nn.Unflatten(1, code)]
         decoder += [] if residual else [nn.ReLU()]
         for level in reversed(range(len(widths))):
             inputs, outputs = widths[level], widths[level - 1] if level else channels
@@ -163,6 +176,14 @@ def _conv(dims: int, inputs: int, outputs: int, stride: int = 1) -> nn.Conv1d | 
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
+
+
+def _dense(inputs: int, outputs: int) -> nn.Linear:
+    """Every value with every unit, He's initial weights."""
+    linear = nn.Linear(inputs, outputs)
+    nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def _blocks(dims: int, channels: int, depth: int, *, residual: bool) -> list[nn.Module]:

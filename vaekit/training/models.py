@@ -156,7 +156,8 @@ def _architecture(config: TrainConfig, spec: ModelSpec) -> nn.Module:
     if config.arch in ("conv", "resnet"):
         from vaekit.training.convolutional import Convolutional
 
-        return Convolutional(spec, residual=config.arch == "resnet", depth=config.depth, width=config.width)
+        size = {"depth": config.depth, "width": config.width, "dense": config.dense}
+        return Convolutional(spec, residual=config.arch == "resnet", **size)
     return MLP(spec, config.hidden)
 
 
