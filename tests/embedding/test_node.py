@@ -327,6 +327,25 @@ def test_self_test_measures_weights_that_lie(node: str, copy: Path, half: str) -
     assert re.search(rf"^FAILED  {what}, batch 7", done.stdout, re.MULTILINE), done.stdout
 
 
+@pytest.mark.parametrize(
+    ("compared", "failing"),
+    [
+        ("encoder", {"encode mean", "encode log_var"}),
+        ("decoder", {"decode"}),
+        ("round_trip", {"round trip"}),
+    ],
+)
+def test_each_comparison_has_its_own_tolerance(node: str, copy: Path, compared: str, failing: set[str]) -> None:
+    path = copy / "model" / "golden" / "golden.json"
+    index = json.loads(path.read_text())
+    index["tolerances"][compared] = -1  # what nothing can be within
+    path.write_text(json.dumps(index))
+    restate(copy, "golden/golden.json")
+    done = call(node, copy, "self-test.js")
+    assert done.returncode == 1
+    assert set(re.findall("^FAILED  (.*), batch 2 ", done.stdout, re.MULTILINE)) == failing, done.stdout
+
+
 def test_another_noise_is_refused(node: str, copy: Path) -> None:
     index = copy / "model" / "model.json"
     index.write_text(index.read_text().replace("splitmix64-boxmuller-1", "splitmix64-boxmuller-2"))

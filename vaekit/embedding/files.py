@@ -108,7 +108,6 @@ def write_golden(
         items: Rows, N.
         seed: Seed of the noise as text, since it may be any of 0 .. 2^64 - 1, more than a JSON reader's doubles hold.
         tolerances: How far the host may be off, by comparison; see `tolerances`.
-        tolerance: The largest of those of largest differences, for a host that takes one for all.
         latent_tolerance: Largest absolute deviation of z = mean + exp(log_var / 2) eps.
         rounding, units: null where items have bounds, and the deviation is |a - b|. Otherwise the deviation of value v of an
             item is max(0, |a - b| - rounding |b|) / units[v], with one unit for each value of an item.
@@ -131,12 +130,10 @@ def write_golden(
         (place / f"{name}.f32").write_bytes(np.ascontiguousarray(rows, "<f4").tobytes())
         arrays[name] = {"file": f"{name}.f32", "shape": list(rows.shape)}
     unit = value_units(manifest)
-    allowed = tolerances(manifest, precision=precision, provider=provider)
     index = {
         "items": manifest.golden_items,
         "seed": str(manifest.golden_seed),
-        "tolerance": max(allowed[what] for what in COMPARED),
-        "tolerances": allowed,
+        "tolerances": tolerances(manifest, precision=precision, provider=provider),
         "latent_tolerance": LATENT_TOLERANCE,
         "rounding": None if unit is None else ROUNDING,
         "units": None if unit is None else unit.tolist(),

@@ -87,7 +87,7 @@ def write(bundle: Bundle, folder: Path, *, precision: str) -> None:
         LATENT=spec.latent,
         PRECISION=precision,
         ITEMS=manifest.golden_items,
-        TOLERANCE=f"{index['tolerance']:.2g}",
+        TOLERANCE=f"{index['tolerances']['decoder']:.2g}",
     )
 
 

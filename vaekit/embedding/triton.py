@@ -113,7 +113,7 @@ def write(
         ZEROS=", ".join(["0"] * manifest.spec.latent),
         OUTPUTS=" and ".join(f"`{output}`" for output in manifest.spec.encoder_outputs),
         ITEMS=manifest.golden_items,
-        TOLERANCE=f"{index['tolerance']:.0e}",
+        TOLERANCE=f"{index['tolerances']['decoder']:.0e}",
     )
 
 
