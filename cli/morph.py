@@ -10,11 +10,11 @@ from .options import (
     BundleArgument,
     DataOption,
     ForceOption,
-    ImageOutOption,
     PrecisionOption,
     ProviderOption,
     ThreadsOption,
 )
+from .picture_options import AnimateOption, FpsOption, GraphicsOption, LoopsOption, MovingOutOption, ScaleOption
 
 
 def morph(
@@ -29,23 +29,48 @@ def morph(
         Literal["linear", "spherical"], typer.Option("--path", help="Shape of the way through the latent space.")
     ] = "linear",
     data: DataOption = None,
+    graphics: GraphicsOption = None,
+    animate: AnimateOption = False,
+    fps: FpsOption = None,
+    loops: LoopsOption = None,
     precision: PrecisionOption = "fp32",
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
-    out: ImageOutOption = None,
+    out: MovingOutOption = None,
+    scale: ScaleOption = None,
     force: ForceOption = False,
 ) -> None:
     """Morph between two items: decode the codes along a path between their posterior means."""
     import vaekit
 
+    from .animation import check_drawable, check_playing, moving, play
+    from .console import console
     from .examples import examples, pick
-    from .results import check_out, show, write_result
+    from .graphics import screen_for
+    from .lines import limits
+    from .picture_options import FPS
+    from .results import ANIMATED, check_out, drawn, is_series, show, write_result
 
+    screen = screen_for(console(), graphics)
+    check_playing(animate=animate, fps=fps, loops=loops, out=out)
     vae = vaekit.load(bundle, provider=provider, precision=precision, threads=threads)
-    check_out(out, vae.spec.data, force=force)
+    spec = vae.spec.data
+    check_out(out, spec, force=force, moves=True, scale=scale)
+    if animate:
+        check_drawable(spec)
     items = examples(vae.bundle, data)
     a, b = pick(vae.bundle, items, first), pick(vae.bundle, items, last)
     x = vae.morph(a, b, steps=steps, path=path)
-    show(x, vae.spec.data)
+    if not animate:
+        show(x, spec, graphics=graphics)
     if out is not None:
-        write_result(out, {"a": a, "b": b, "x": x}, columns=steps, force=force)
+        frames = moving(x[:, None]) if out.suffix.lower() in ANIMATED else None
+        arrays = {"a": a, "b": b, "x": x}
+        write_result(out, arrays, columns=steps, force=force, scale=scale, frames=frames, fps=fps or FPS)
+    if animate:
+        bounds = limits(x) if is_series(spec) else None
+        captions = [f"{step / (steps - 1):.2f}" for step in range(steps)]  # t, from 0 to 1
+        pictures = [
+            drawn(x[step, None], spec, screen, captions=[captions[step]], scale=bounds) for step in range(steps)
+        ]
+        play(pictures, fps=fps or FPS, loops=loops)

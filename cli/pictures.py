@@ -1,18 +1,20 @@
-"""Images in a terminal: a batch becomes lines of text that rich prints.
+"""Images in a terminal: a batch becomes what rich prints.
 
 A colour terminal gets two pixels a character: U+2580, the upper half block, in the upper pixel's colour on the lower
 pixel's. Pipes, dumb terminals, NO_COLOR and streams that cannot encode the block get a ramp of ASCII characters, and
-not one escape code. This file decides how pixels become characters and how many images stand in a row; which images
-to show is the commands' business.
+not one escape code. Terminals with graphics get the pixels themselves, by `cli/raster.py`; which way it is, `cli/graphics.py`
+says. This file decides how pixels become characters and how many images stand in a row; which images to show is the commands'
+business.
 
 Needs: NumPy, rich, vaekit.images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +29,9 @@ from rich.style import Style
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.images import Images, Pixels, to_uint8
 
-HALF_BLOCK = "\N{UPPER HALF BLOCK}"
+from . import raster
+from .graphics import HALF_BLOCK, Screen, encodable, screen_for
+
 RAMP = " .:-=+*#%@"  # black to white, in equal steps
 SMALLEST_READABLE = 16  # characters that a digit needs to be told apart
 GAP = 2  # columns between images; about as wide as the one line between rows is high
@@ -52,11 +56,15 @@ class Layout(NamedTuple):
         return self.columns * (self.slot + self.gap) - self.gap
 
 
+Rows: TypeAlias = Iterator[tuple[int, Iterable[Segment]]]
+
+
 class Picture:
     """A batch of images as a rich renderable: ``console.print(Picture(x))``.
 
-    As many images stand in a row as the console is wide. Images are drawn pixel for pixel and never enlarged; one that
-    is too wide is scaled down by averaging areas. The result is never wider than the console.
+    As many images stand in a row as the console is wide. In characters, images are drawn pixel for pixel and never
+    enlarged; one that is too wide is scaled down by averaging areas. Kitty and Sixel graphics enlarge small images by a whole
+    number, to about 16 characters, and keep a row within the screen's height. The result is never wider than the console.
 
     Args:
         x: Images, shape (N, C, H, W), C = 1 or 3, float, in [0, 1].
@@ -65,6 +73,7 @@ class Picture:
         captions: One short text per image or pair, printed under it and cut to its place.
         columns: Images in a row; they are scaled down until that many fit, and fewer stand in a row only on a console
             with fewer characters than that.
+        screen: How images are drawn; without it, `screen_for` decides by the console when the picture is printed.
 
     Raises:
         ConfigError: ``columns`` is below 1, or there is not one caption per image.
@@ -78,6 +87,7 @@ class Picture:
         under: Images | None = None,
         captions: Sequence[str] | None = None,
         columns: int | None = None,
+        screen: Screen | None = None,
     ) -> None:
         layers = [x] if under is None else [x, under]
         self._layers = [to_uint8(layer) for layer in layers]  # each (N, H, W, C)
@@ -92,27 +102,55 @@ class Picture:
             raise ConfigError(f"A picture needs one caption per image, got {len(captions)} for {len(x)} images.")
         self._captions = None if captions is None else [_printable(caption) for caption in captions]
         self._columns = columns
+        self._screen = screen
+        self._sent: dict[
+            tuple[int, Layout], Any
+        ] = {}  # rows that the terminal has, so that an animation sends each once
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        layout = self._layout(options.max_width)
-        layers = [_shrink(pixels, layout.width) for pixels in self._layers]
-        draw = _draw_half_blocks if _takes_half_blocks(console, options) else _draw_ramp
-        for start in range(0, len(layers[0]), layout.columns):
-            row = slice(start, start + layout.columns)
+        screen = self._screen or screen_for(console)
+        layout = self._layout(options.max_width, screen)
+        draw = self._pixel_rows if screen.has_pixels else self._character_rows
+        for start, segments in draw(layout, screen, console, options):
             if start:
                 yield Segment.line()
-            for pixels in layers:
-                yield from draw(pixels[row], layout)
+            yield from segments
             if self._captions is not None:
-                yield Segment(_caption_line(self._captions[row], layout, options.encoding))
+                captions = self._captions[start : start + layout.columns]
+                yield Segment(_caption_line(captions, layout, options.encoding))
                 yield Segment.line()
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(1, self._layout(options.max_width).total)
+        return Measurement(1, self._layout(options.max_width, self._screen or screen_for(console)).total)
 
-    def _layout(self, room: int) -> Layout:
+    def _character_rows(self, layout: Layout, screen: Screen, *_: Any) -> Rows:
+        """Each row's first image, and the row in characters."""
+        layers = [raster.shrink(pixels, layout.width) for pixels in self._layers]
+        draw = _draw_half_blocks if screen.mode == "blocks" else _draw_ramp
+        for start in range(0, len(layers[0]), layout.columns):
+            row = slice(start, start + layout.columns)
+            yield start, chain.from_iterable(draw(pixels[row], layout) for pixels in layers)
+
+    def _pixel_rows(self, layout: Layout, screen: Screen, console: Console, options: ConsoleOptions) -> Rows:
+        """Each row's first image, and the row as Kitty or Sixel graphics."""
+        lines = max(1, min(raster.MOST_CELLS, console.height - 2) // len(self._layers))
+        layers = [raster.fitted(pixels, layout.width, lines, screen.cell) for pixels in self._layers]
+        place = (layout.slot, layout.gap, screen.cell)
+        for start in range(0, len(layers[0]), layout.columns):
+            row = [pixels[start : start + layout.columns] for pixels in layers]
+            if screen.mode == "sixel":
+                yield start, chain.from_iterable(raster.draw_sixel(pixels, *place) for pixels in row)
+                continue
+            image = self._sent.get((start, layout)) or raster.kitty_image(row, *place)
+            self._sent[start, layout] = image
+            yield start, raster.draw_kitty(image, console, options)
+
+    def _layout(self, room: int, screen: Screen) -> Layout:
         """Fit the images into ``room`` columns: ``K * slot + (K - 1) * gap <= room``."""
         count, _, width, _ = self._layers[0].shape
+        if screen.has_pixels:
+            room = min(room, raster.MOST_CELLS)
+            width = raster.wanted_columns(width, screen.cell)
         wanted = max([width, *map(cell_len, self._captions or ())])
         if self._columns is None:
             slot = min(room, wanted)
@@ -123,12 +161,6 @@ class Picture:
                 gap = 0
             slot = min(wanted, (room + gap) // columns - gap)
         return Layout(columns, gap, slot, min(width, slot))
-
-
-def _takes_half_blocks(console: Console, options: ConsoleOptions) -> bool:
-    if console.no_color or console.color_system is None or not console.is_terminal or console.is_dumb_terminal:
-        return False
-    return _encodable(HALF_BLOCK, options.encoding) == HALF_BLOCK
 
 
 def _draw_half_blocks(pixels: Pixels, layout: Layout) -> Iterator[Segment]:
@@ -182,29 +214,10 @@ def _colour(rgb: int) -> Color:
     return Color("pixel", ColorType.TRUECOLOR, triplet=ColorTriplet(rgb >> 16, rgb >> 8 & 255, rgb & 255))
 
 
-def _shrink(pixels: Pixels, width: int) -> Pixels:
-    """Scale images (N, H, W, C) down to a width, aspect ratio kept: a pixel is the mean of the area it covers."""
-    _, old_height, old_width, _ = pixels.shape
-    if width == old_width:
-        return pixels
-    rows = _area_weights(old_height, max(1, round(old_height * width / old_width)))
-    columns = _area_weights(old_width, width)
-    means: npt.NDArray[np.float64] = np.einsum("yh,nhwc,xw->nyxc", rows, pixels, columns, optimize=True)
-    return np.rint(means).astype(np.uint8)
-
-
-def _area_weights(old: int, new: int) -> npt.NDArray[np.float64]:
-    """Matrix (new, old) that averages: ``w[i, j]`` is the part of pixel i's span that pixel j covers; rows sum to 1."""
-    edges = np.arange(new + 1) * (old / new)
-    pixel = np.arange(old)
-    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    return np.asarray(np.clip(overlap, 0.0, None) * (new / old))
-
-
 def _caption_line(captions: Sequence[str], layout: Layout, encoding: str) -> str:
     cells = []
     for caption in captions:
-        text = _encodable(caption, encoding)
+        text = encodable(caption, encoding)
         room = max(0, layout.slot - cell_len(text))
         cells.append(set_cell_size(" " * (room // 2) + text, layout.slot))
     return (" " * layout.gap).join(cells).rstrip()
@@ -213,13 +226,6 @@ def _caption_line(captions: Sequence[str], layout: Layout, encoding: str) -> str
 def _printable(caption: Any) -> str:
     """Keep a caption on its line, and escape codes out of the terminal."""
     return "".join(character if character.isprintable() else " " for character in str(caption))
-
-
-def _encodable(text: str, encoding: str) -> str:
-    try:
-        return text.encode(encoding, "replace").decode(encoding)
-    except LookupError:  # a stream with an encoding that Python does not know
-        return text.encode("ascii", "replace").decode("ascii")
 
 
 def readable_columns(shape: tuple[int, ...], width: int, count: int) -> int:

@@ -33,6 +33,7 @@ def run(command: list[str]) -> str:
     process, terminal = pty.fork()
     if process == 0:
         environment = {**os.environ, "COLUMNS": str(COLUMNS), "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        environment["VAEKIT_GRAPHICS"] = "blocks"  # nobody answers here what else the terminal can do
         environment.pop("NO_COLOR", None)
         os.execvpe(command[0], command, environment)
     output = b""

@@ -1,4 +1,4 @@
-"""Arrays to images and back: pixel scaling, sheets of images, PNG files, images read from disk.
+"""Arrays to images and back: pixel scaling, sheets of images, PNG files and animations, images read from disk.
 
 An image batch is float32, shape (N, C, H, W), C = 1 (grey) or 3 (red, green, blue), values nominally in [0, 1] with
 0 black. This file stops at the pixels: data sets are read in `vaekit.datasets`, terminals are drawn in `vaekit.cli`.
@@ -107,26 +107,106 @@ def grid(x: Images, columns: int, *, gap: int = 2, background: float = 1.0) -> I
     return sheet
 
 
-def png_bytes(image: Images) -> bytes:
+def enlarge(pixels: Pixels, scale: int) -> Pixels:
+    """Draw each pixel as a square of ``scale * scale`` pixels.
+
+    Args:
+        pixels: Shape (N, H, W, C).
+        scale: A whole number from 1.
+
+    Returns:
+        Shape (N, scale * H, scale * W, C).
+
+    Raises:
+        ConfigError: ``scale`` is below 1.
+    """
+    if scale < 1:
+        raise ConfigError(f"scale={scale}: images are enlarged by a whole number; give 1 or more.")
+    return pixels if scale == 1 else pixels.repeat(scale, axis=1).repeat(scale, axis=2)
+
+
+def png_bytes(image: Images, *, scale: int = 1) -> bytes:
     """Encode one image as an 8-bit PNG without date or text: the same image gives the same bytes under one Pillow.
 
     Args:
         image: One image, shape (C, H, W), quantised by `to_uint8`.
+        scale: Enlargement; see `enlarge`.
 
     Returns:
         The content of a PNG file.
 
     Raises:
+        ConfigError: ``scale`` is below 1.
         ShapeError: ``image`` is not one grey or colour image, or holds NaN.
     """
-    from PIL import Image
-
     if image.ndim != 3:
         raise ShapeError(f"One image of shape (C, H, W) was expected, found {image.shape}.")
-    pixels = to_uint8(image[np.newaxis])[0]
     encoded = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(encoded, format="PNG")
+    _pillow(enlarge(to_uint8(image[np.newaxis]), scale)[0]).save(encoded, format="PNG")
     return encoded.getvalue()
+
+
+def gif_bytes(frames: Images, *, fps: float, scale: int = 1) -> bytes:
+    """Encode frames as a GIF that plays for ever, without date or text.
+
+    Greys are exact. Of colours, each frame keeps up to 256 of its own exactly, and more are brought down to 256 by median cut,
+    without dithering. Times are whole hundredths of a second, in which a frame begins nearest to its time ``i / fps``, so
+    that rounding never adds up. Neighbours that are equal become one frame of their common time.
+
+    Args:
+        frames: Shape (N, C, H, W), N at least 1, quantised by `to_uint8`.
+        fps: Frames a second, above 0 and up to 50: players slow down what is faster.
+        scale: Enlargement; see `enlarge`.
+
+    Returns:
+        The content of a GIF file.
+
+    Raises:
+        ConfigError: ``fps`` or ``scale`` is out of range.
+        ShapeError: ``frames`` is no batch of at least one grey or colour image, or holds NaN.
+    """
+    return _animation(frames, "GIF", tick=10, fps=fps, scale=scale)
+
+
+def apng_bytes(frames: Images, *, fps: float, scale: int = 1) -> bytes:
+    """Encode frames as an animated PNG that plays for ever: as `gif_bytes`, but every colour exact, times in milliseconds."""
+    return _animation(frames, "PNG", tick=1, fps=fps, scale=scale)
+
+
+MOST_FPS = 50
+"""A GIF's shortest frame that players keep to is 0.02 s."""
+
+
+def _animation(frames: Images, kind: str, *, tick: int, fps: float, scale: int) -> bytes:
+    """Encode frames; ``tick`` is the format's unit of time in milliseconds."""
+    if not 0 < fps <= MOST_FPS:
+        raise ConfigError(f"fps={fps:g}: give a number of frames a second above 0 and up to {MOST_FPS}.")
+    pixels = enlarge(to_uint8(frames), scale)
+    if len(pixels) == 0:
+        raise ShapeError("An animation needs at least one frame, got a batch of none.")
+    begins = np.rint(np.arange(len(pixels) + 1) * (1000 / tick / fps)).astype(int)
+    first, *others = [indexed(frame) if kind == "GIF" else _pillow(frame) for frame in pixels]
+    encoded = io.BytesIO()
+    times = (np.diff(begins) * tick).tolist()
+    first.save(encoded, format=kind, save_all=True, append_images=others, duration=times, loop=0)
+    return encoded.getvalue()
+
+
+def indexed(pixels: Pixels) -> Image.Image:
+    """Give one image (H, W, C) as at most 256 colours: greys and up to 256 colours exactly, more by median cut."""
+    from PIL import Image
+
+    image = _pillow(pixels)
+    if pixels.shape[-1] == 1:
+        return image
+    return image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+
+
+def _pillow(pixels: Pixels) -> Image.Image:
+    """One image (H, W, C), grey or colour."""
+    from PIL import Image
+
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def save_png(path: str | os.PathLike[str], image: Images, *, overwrite: bool = False) -> None:

@@ -29,7 +29,7 @@ from vaekit.manifest import Manifest
 
 COMMANDS = [
     *("train", "export", "verify", "inspect", "sample", "reconstruct", "morph", "doctor"),
-    *("data", "encode", "decode", "pack", "unpack"),
+    *("data", "encode", "decode", "pack", "unpack", "traverse"),
 ]
 ESCAPE = "\x1b"
 

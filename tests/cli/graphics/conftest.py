@@ -1,0 +1,247 @@
+"""Terminals that are none: a pseudo-terminal whose other side answers as one of several kinds, and what it was shown."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import io
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vaekit.datasets import Dataset, Split
+from vaekit.spec import DataSpec, Feature, ModelSpec
+
+BEGIN = "import fcntl,os,sys,termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+"""Takes the pseudo-terminal as its own, as a login does, and becomes the program."""
+
+CELL = (8, 16)
+ATTRIBUTES, CELL_SIZE, KITTY = b"\x1b[c", b"\x1b[16t", b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"
+ANSWERS: dict[str, dict[bytes, bytes]] = {
+    "mute": {},
+    "plain": {ATTRIBUTES: b"\x1b[?62;22c"},
+    "sixel": {CELL_SIZE: b"\x1b[6;16;8t", ATTRIBUTES: b"\x1b[?62;4;22c"},
+    "kitty": {CELL_SIZE: b"\x1b[6;16;8t", ATTRIBUTES: b"\x1b[?62;c", KITTY: b"\x1b_Gi=31;OK\x1b\\"},
+}
+"""What terminals answer; xterm, foot and kitty were the models."""
+
+
+class Shown(NamedTuple):
+    """A run in a terminal."""
+
+    raw: bytes
+    code: int
+    seconds: float
+    modes: tuple[Any, Any]
+    """The terminal's settings before and after."""
+
+    @property
+    def text(self) -> str:
+        """What was written, without the questions."""
+        raw = self.raw
+        for question in (CELL_SIZE + ATTRIBUTES, KITTY + ATTRIBUTES):
+            raw = raw.replace(question, b"")
+        return raw.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture
+def in_terminal() -> Callable[..., Shown]:
+    """Return ``in_terminal(*arguments, kind="mute", ...) -> Shown``: vaekit in a terminal of that kind.
+
+    ``act(raw, process, master)`` is called whenever something was shown, and may type, send a signal, or resize.
+    """
+    return _in_terminal
+
+
+def _in_terminal(
+    *arguments: object,
+    kind: str = "mute",
+    size: tuple[int, int] = (24, 80),
+    pixels: tuple[int, int] = (0, 0),
+    act: Callable[[bytes, Any, int], None] | None = None,
+    limit: float = 60.0,
+    code: str | None = None,
+    typed: bytes = b"",
+    **environment: str,
+) -> Shown:
+    dropped = (
+        *(
+            "FORCE_COLOR",
+            "NO_COLOR",
+            "TTY_COMPATIBLE",
+            "TTY_INTERACTIVE",
+            "COLUMNS",
+            "LINES",
+            "PYTHONIOENCODING",
+            "COLORTERM",
+        ),
+        *("TERM", "TERM_PROGRAM", "TMUX", "STY", "VAEKIT_GRAPHICS", "LANG", "LC_ALL"),
+    )
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    variables = {**kept, "TERM": "xterm-256color", "PYTHONUTF8": "1", **environment}
+    program = ["-c", code] if code else ["-m", "vaekit", *map(str, arguments)]
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", *size, *pixels))
+    before = termios.tcgetattr(theirs)
+    os.write(ours, typed)
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-c", BEGIN, sys.executable, *program],
+        stdin=theirs, stdout=theirs, stderr=theirs, env=variables, start_new_session=True,
+    )  # fmt: skip
+    raw, asked = b"", b""
+    try:
+        while process.poll() is None or select.select([ours], [], [], 0)[0]:
+            if time.monotonic() - begun > limit:
+                pytest.fail(f"still running after {limit} s: {raw[-500:]!r}")
+            if not select.select([ours], [], [], 0.05)[0]:
+                continue
+            with contextlib.suppress(OSError):
+                part = os.read(ours, 65536)
+                raw, asked = raw + part, asked + part
+            for question, answer in ANSWERS[kind].items():
+                if question in asked:
+                    os.write(ours, answer)
+                    asked = asked.replace(question, b"", 1)
+            if act is not None:
+                act(raw, process, ours)
+        after = termios.tcgetattr(theirs)
+        return Shown(raw, process.wait(), time.monotonic() - begun, (before, after))
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.fixture
+def kitty_images() -> Callable[[str], list[np.ndarray]]:
+    """Return a function that decodes what was sent by Kitty's protocol: each image (H, W, C), and checks that it is placed."""
+    return _kitty_images
+
+
+def _kitty_images(text: str) -> list[np.ndarray]:
+    payloads: dict[str, str] = {}
+    placed: dict[str, tuple[int, int]] = {}
+    for keys, payload in re.findall(r"\x1b_G([^;\x1b]*);?([^\x1b]*)\x1b\\", text):
+        fields = dict(part.split("=") for part in keys.split(","))
+        if fields.get("a") == "p":
+            assert fields["U"] == "1"
+            placed[fields["i"]] = (int(fields["c"]), int(fields["r"]))
+        else:
+            assert (fields["f"], fields["q"]) == ("100", "2")
+            payloads[fields["i"]] = payloads.get(fields["i"], "") + payload
+    images = [np.asarray(Image.open(io.BytesIO(base64.b64decode(payload)))) for payload in payloads.values()]
+    assert list(payloads) == list(placed)
+    for number, image in zip(payloads, images, strict=True):
+        columns, rows = placed[number]
+        assert image.shape[:2] == (rows * CELL[1], columns * CELL[0])  # so that the terminal need not scale
+        colour = ";".join(str(int(number) >> shift & 255) for shift in (16, 8, 0))
+        lines = re.findall(rf"\x1b\[38;2;{colour}m((?:\U0010eeee...)+)\x1b\[0m", text)
+        assert [line.count("\U0010eeee") for line in lines] == [columns] * rows
+    return images
+
+
+@pytest.fixture
+def sixel_images() -> Callable[[str], list[np.ndarray]]:
+    """Return a function that decodes Sixel graphics: each image (H, W, 3), as levels from 0 to 255."""
+    return _sixel_images
+
+
+def _sixel_images(text: str) -> list[np.ndarray]:
+    return [
+        _sixel(int(w), int(h), data) for w, h, data in re.findall(r'\x1bP0;0;0q"1;1;(\d+);(\d+)([^\x1b]*)\x1b\\', text)
+    ]
+
+
+def _sixel(width: int, height: int, data: str) -> np.ndarray:
+    """Read a Sixel image from its definition (DEC STD 070, chapter 9): six rows a band, a bit a row."""
+    image = np.full((height + 6, width, 3), -1, dtype=np.int64)
+    palette: dict[int, tuple[int, ...]] = {}
+    colour = x = y = 0
+    for token in re.finditer(r"#(\d+)(?:;2;(\d+);(\d+);(\d+))?|!(\d+)([?-~])|([?-~])|(\$)|(-)", data):
+        number, *levels, repeat, repeated, single, back, down = token.groups()
+        if number is not None:
+            colour = int(number)
+            if levels[0] is not None:
+                palette[colour] = tuple(round(int(level) * 255 / 100) for level in levels)
+        elif back or down:
+            x, y = 0, y + 6 * bool(down)
+        else:
+            end = x + int(repeat or 1)
+            for bit in range(6):
+                if (ord(repeated or single) - 63) >> bit & 1:
+                    image[y + bit, x:end] = palette[colour]
+            x = end
+    assert (image[height:] == -1).all()
+    assert (image[:height] >= 0).all(), "every pixel is painted"
+    return image[:height]
+
+
+@pytest.fixture(scope="session")
+def odd_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return ``odd_bundle(kind)``: a folder of a bundle whose weights were drawn, its items without labels.
+
+    "colour": images (3, 6, 5) and a code of 2; "series": two channels over 40 steps and a code of 1; "wide": grey images
+    (1, 6, 5) and a code of 256.
+    """
+    made: dict[str, Path] = {}
+
+    def get(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = _export(kind, tmp_path_factory.mktemp("odd") / kind)
+        return made[kind]
+
+    return get
+
+
+def _export(kind: str, target: Path) -> Path:
+    import torch
+    from torch import nn
+
+    from vaekit.exporting import ModulePair, export_bundle
+
+    features = (Feature("speed", 3.0, 2.0), Feature("torque", -1.0, 0.5))
+    spec = {
+        "colour": ModelSpec("vae", DataSpec((3, 6, 5)), 2, "bernoulli"),
+        "series": ModelSpec("vae", DataSpec((2, 40), None, features), 1, "gaussian"),
+        "wide": ModelSpec("vae", DataSpec((1, 6, 5)), 256, "bernoulli"),
+    }[kind]
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean, self.log_var = (nn.Linear(spec.data.size, spec.latent) for _ in range(2))
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            h = x.flatten(1)
+            return self.mean(h), self.log_var(h)
+
+    last = [nn.Sigmoid()] if spec.likelihood == "bernoulli" else []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        decoder = nn.Sequential(nn.Linear(spec.latent, spec.data.size), *last, nn.Unflatten(1, spec.data.shape))
+        with torch.no_grad():
+            decoder[0].weight.mul_(4)
+        pair = ModulePair(Encoder(), decoder, spec)
+    rng = np.random.default_rng(3)
+    shape = (70, *spec.data.shape)
+    items = rng.random(shape) if spec.data.is_image else 3 + 2 * rng.normal(size=shape)
+    split = Split(items.astype(np.float32))
+    return export_bundle(pair, target, data=Dataset(kind, kind, "0" * 64, split, split)).path
