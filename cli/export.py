@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vaekit.exporting import Report
 
 GATE = "Other precisions, and the gate they pass"
+PIXELS = "App-ready graphs"
 
 
 def export(
@@ -63,6 +64,24 @@ def export(
     ort_format: Annotated[
         bool, typer.Option("--ort-format", help="Write each graph in ONNX Runtime's own format (.ort) too.")
     ] = False,
+    io: Annotated[
+        str,
+        typer.Option(
+            "--io",
+            metavar="float32|uint8",
+            rich_help_panel=PIXELS,
+            help="`uint8`: beside the graphs of each precision, a pair that takes and gives raw pixels of 0 to 255.",
+        ),
+    ] = "float32",
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--layout",
+            metavar="nhwc|nchw",
+            rich_help_panel=PIXELS,
+            help="How these pixels lie; without it, `nhwc`, as image decoders and canvases give them.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a bundle that is already there, and nothing else.")
     ] = False,
@@ -83,11 +102,11 @@ def export(
         from vaekit.exporting import export_bundle, parse_gate
         from vaekit.training import Checkpoint
 
-    from .export_report import fp32_lines, precision_table, reasons
+    from .export_report import fp32_lines, pixel_lines, precision_table, reasons
 
     gate = parse_gate(max_delta_elbo, min_gain, force=force)
     precisions = [part.strip() for part in precision.split(",")]
-    serve = _served(precisions, out, overwrite=overwrite or force) if target == "triton" else None
+    serve = _served(precisions, out, io, overwrite=overwrite or force) if target == "triton" else None
     checkpoint = Checkpoint.latest(run)
     screen = console()
     if not as_json:
@@ -108,6 +127,8 @@ def export(
             gate=gate,
             calibration_items=calibration_items,
             ort_format=ort_format,
+            io=io,
+            layout=layout,
             overwrite=overwrite or force,
             on_variant=reports.append,
             on_step=status.update,
@@ -123,24 +144,31 @@ def export(
             report.name: {"shipped": report.shipped, "reasons": list(report.reasons), **report.info.to_json()}
             for report in reports
         }
-        print_json({"bundle": str(out), **info.to_json(), **({"precisions": variants} if variants else {})})
+        print_json(
+            {
+                "bundle": str(out),
+                **info.to_json(),
+                **({"precisions": variants} if variants else {}),
+                **({"io": {"uint8": bundle.manifest.pixels.to_json()}} if bundle.manifest.pixels else {}),
+            }
+        )
     else:
         for line in fp32_lines(bundle.manifest):
             screen.print(line, markup=False, soft_wrap=True)
         if reports:
             screen.print(precision_table(reports))
-        for line in reasons(reports):
+        for line in (*reasons(reports), *pixel_lines(bundle.manifest)):
             screen.print(line, markup=False, soft_wrap=True)
         if written:
             screen.print(f"wrote {out}", markup=False, soft_wrap=True)
     _fail_if_refused(reports, out, written=written)
 
 
-def _served(precisions: list[str], out: Path, *, overwrite: bool) -> str:
+def _served(precisions: list[str], out: Path, io: str, *, overwrite: bool) -> str:
     """The one precision that a model repository serves; refuses a place that cannot be written before the work is done.
 
     Raises:
-        ConfigError: More than one precision, or one that may be missing in the end.
+        ConfigError: More than one precision, or one that may be missing in the end; or pixels, which it does not serve.
         OutputError: Something stands there.
     """
     from vaekit.errors import ConfigError, OutputError
@@ -148,6 +176,8 @@ def _served(precisions: list[str], out: Path, *, overwrite: bool) -> str:
     named = [name for name in precisions if name != "fp32"] or ["fp32"]
     if len(named) > 1 or named == ["auto"]:
         raise ConfigError(f"--target triton serves one precision, but --precision {','.join(precisions)}; name one.")
+    if io != "float32":
+        raise ConfigError(f"--target triton serves float32 items, but --io {io} was asked for; leave one of them out.")
     if os.path.lexists(out) and not overwrite:
         raise OutputError(f"{out} exists already; choose another path, or pass --force to replace it.")
     return named[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vaekit import Manifest
+    from vaekit.appio import PixelPair
     from vaekit.exporting import Report
     from vaekit.precisions import PrecisionInfo
 
@@ -71,6 +72,24 @@ def reasons(reports: Sequence[Report]) -> Iterator[str]:
     measured_on = reports[0].info.measured_on if reports else {}
     if measured_on:
         yield f"rates: 1 thread of {measured_on['processor']}, ONNX Runtime {measured_on['onnxruntime']}"
+
+
+def pixel_lines(manifest: Manifest) -> Iterator[str]:
+    """How near each app-ready pair of graphs is to the plain one."""
+    if manifest.pixels is None:
+        return
+    yield f"  uint8 pixels in and out, {manifest.pixels.layout}:"
+    for name, pair in manifest.pixels.precisions.items():
+        yield (f"    {name}: {pair.encoder.file.file}, {pair.decoder.file.file}; {pixel_differences(pair)}")
+
+
+def pixel_differences(pair: PixelPair) -> str:
+    """What lies between an app-ready pair of graphs and the plain one, in words."""
+    apart = "" if not pair.differing else f", by {pair.levels} grey level{'s' * (pair.levels > 1)}"
+    return (
+        f"{pair.differing:,} of {pair.compared:,} pixel values differ from the plain graph's, rounded{apart}; "
+        f"mean and log_var by {f'{pair.error:.1e}' if pair.error else '0'}"
+    )
 
 
 def _verdict(report: Report) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .console import console, one_line, print_json
+from .export_report import pixel_differences
 from .options import BundleArgument, JsonOption
 
 if TYPE_CHECKING:
@@ -68,6 +69,14 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
             lines.append((f"{name} on average", f"mean difference: {_errors(info.mean_error)}"))
         lines.append((f"{name} quality", _stated(_quality, info.quality)))
         lines += [(f"{name} {what}", text) for what, text in _variant(info)]
+    if manifest.pixels is not None:
+        shape = " x ".join(map(str, manifest.pixels.graph("encoder", "fp32").inputs[0].shape[1:]))
+        lines.append(("uint8 pixels", f'{manifest.pixels.layout} {shape}; vaekit.load(..., io="uint8")'))
+        for name, pair in manifest.pixels.precisions.items():
+            files = ", ".join(
+                f"{file.file} ({file.bytes:,} bytes)" for file in (*pair.encoder.files(), *pair.decoder.files())
+            )
+            lines += [(f"uint8 {name}", files), (f"uint8 {name} against {name}", pixel_differences(pair))]
     lines.append(("golden vectors", f"{manifest.golden_items} items, seed {manifest.golden_seed}"))
     lines.append(("tolerances", ", ".join(f"{name} {value:g}" for name, value in manifest.tolerances.items())))
     made = manifest.made_by

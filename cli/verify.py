@@ -27,7 +27,8 @@ def verify(
 ) -> None:
     """Prove that the model runs right here: replay its golden vectors, and print each deviation beside its tolerance.
 
-    Each of the bundle's precisions is replayed, in each format that it is stored in.
+    Each of the bundle's precisions is replayed, in each format that it is stored in, and with uint8 pixels where the bundle has
+    graphs for them.
     """
     from rich.table import Table
 
@@ -35,9 +36,12 @@ def verify(
 
     opened = vaekit.Bundle.open(bundle)
     deviations: list[vaekit.Deviation] = []
-    for name, stored_as in _stored(opened, precision):
-        vae = vaekit.load(opened, provider=provider, precision=name, threads=threads, tf32=tf32, format=stored_as)
-        deviations += _named(vaekit.verify_bundle(opened, vae), name, stored_as, first=not deviations)
+    for way in _ways(opened, precision):
+        name, stored_as, io = way
+        vae = vaekit.load(
+            opened, provider=provider, precision=name, threads=threads, tf32=tf32, format=stored_as, io=io
+        )
+        deviations += _named(vaekit.verify_bundle(opened, vae), way, first=not deviations)
     failed = [deviation for deviation in deviations if not deviation.passed]
     if as_json:
         print_json(
@@ -80,17 +84,16 @@ def verify(
         raise typer.Exit(1)
 
 
-def _stored(bundle: Bundle, precision: str | None) -> Iterator[tuple[str, str]]:
-    """Each precision with each format that its graphs are stored in."""
-    for name in bundle.manifest.precisions if precision is None else [precision]:
-        yield name, "onnx"
-        if all(bundle.manifest.graph(half, name).ort for half in ("encoder", "decoder")):
-            yield name, "ort"
+def _ways(bundle: Bundle, precision: str | None) -> Iterator[tuple[str, str, str]]:
+    """Each precision, or one, with each format and io that its graphs are there in."""
+    if precision is not None:
+        bundle.manifest.graph("decoder", precision)  # refuses one that the bundle lacks
+    return (way for way in bundle.manifest.ways() if precision in (None, way[0]))
 
 
-def _named(deviations: list[Deviation], precision: str, stored_as: str, *, first: bool) -> Iterator[Deviation]:
+def _named(deviations: list[Deviation], way: tuple[str, str, str], *, first: bool) -> Iterator[Deviation]:
     """Say which graphs a deviation is of, where they are not the fp32 ones; noise and codes are of none, and come once."""
-    whose = " ".join(filter(None, ("" if precision == "fp32" else precision, "" if stored_as == "onnx" else stored_as)))
+    whose = " ".join(part for part, usual in zip(way, ("fp32", "onnx", "float32"), strict=True) if part != usual)
     for deviation in deviations:
         if first or deviation.what not in ("noise", "reparameterise"):
             yield deviation._replace(what=f"{whose}: {deviation.what}" if whose else deviation.what)

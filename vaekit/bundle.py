@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,12 +43,12 @@ class Golden(NamedTuple):
     """Golden vectors: what the model gives for N items, so that any host can replay them.
 
     Attributes:
-        x: Items of the test set, (N, ...) float32.
+        x: Items of the test set, (N, ...) float32; of the app-ready graphs, uint8 pixels in their layout.
         mean: Posterior means, (N, D) float32.
         log_var: Posterior log-variances, (N, D) float32; minus infinity for an autoencoder.
         eps: Portable noise for `seed` and items 0 to N - 1, (N, D) float32.
         z: ``mean + exp(log_var / 2) * eps``, (N, D) float32.
-        x_hat: The decoder's means for z, (N, ...) float32.
+        x_hat: The decoder's means for z, (N, ...) float32; of the app-ready graphs, rounded to uint8 pixels.
         labels: Labels of the items, (N,) int64, or None where the data has none.
     """
 
@@ -63,13 +63,18 @@ class Golden(NamedTuple):
     def to_bytes(self) -> bytes:
         """Give the content of golden.npz; the same arrays give the same bytes."""
         arrays = {name: value for name, value in self._asdict().items() if value is not None}
-        buffer = io.BytesIO()
+        buffer = BytesIO()
         np.savez_compressed(buffer, **arrays)
         return buffer.getvalue()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> Golden:
+    def from_bytes(cls, content: bytes, *, io: str = "float32", name: str = "golden.npz") -> Golden:
         """Read golden.npz without pickles and within `GOLDEN_LIMIT`.
+
+        Args:
+            content: The file's content.
+            io: What items are: dtype of x and x_hat.
+            name: What messages call it.
 
         Raises:
             IntegrityError: It is no such archive, or holds other arrays.
@@ -78,23 +83,24 @@ class Golden(NamedTuple):
         import zlib
 
         try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            with zipfile.ZipFile(BytesIO(content)) as archive:
                 unpacked = sum(entry.file_size for entry in archive.infolist())
             if unpacked > GOLDEN_LIMIT:
-                raise IntegrityError(f"golden.npz unpacks to {unpacked:,} bytes; the limit is {GOLDEN_LIMIT:,}.")
-            with np.load(io.BytesIO(content), allow_pickle=False) as archive_arrays:
+                raise IntegrityError(f"{name} unpacks to {unpacked:,} bytes; the limit is {GOLDEN_LIMIT:,}.")
+            with np.load(BytesIO(content), allow_pickle=False) as archive_arrays:
                 arrays = dict(archive_arrays)
             labels = arrays.pop("labels", None)
             if labels is not None and labels.dtype != np.int64:
-                raise IntegrityError(f"golden.npz holds labels of dtype {labels.dtype}, not int64.")
-            if {name: array.dtype for name, array in arrays.items()} != dict.fromkeys(
-                ("x", "mean", "log_var", "eps", "z", "x_hat"), np.dtype(np.float32)
-            ):
-                found = ", ".join(f"{name} {array.dtype}" for name, array in sorted(arrays.items()))
-                raise IntegrityError(f"golden.npz holds {found}, not x, mean, log_var, eps, z, x_hat in float32.")
+                raise IntegrityError(f"{name} holds labels of dtype {labels.dtype}, not int64.")
+            names = ("x", "mean", "log_var", "eps", "z", "x_hat")
+            wanted = {what: np.dtype(io if what in ("x", "x_hat") else np.float32) for what in names}
+            if {what: array.dtype for what, array in arrays.items()} != wanted:
+                found = ", ".join(f"{what} {array.dtype}" for what, array in sorted(arrays.items()))
+                of_items = "" if io == "float32" else f" (x and x_hat in {io})"
+                raise IntegrityError(f"{name} holds {found}, not {', '.join(names)} in float32{of_items}.")
             return cls(**arrays, labels=labels)
         except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, *_HOSTILE) as error:
-            raise IntegrityError(f"golden.npz cannot be read: {error}.") from error
+            raise IntegrityError(f"{name} cannot be read: {error}.") from error
 
 
 class Bundle:
@@ -137,8 +143,8 @@ class Bundle:
 
         Args:
             path: A folder; a `.vaekit` file, its bytes, or a file object that gives them; None opens the built-in MNIST model.
-            keep: (half, precision) or (half, precision, format) of graphs whose checked bytes `graph` will be asked for, so
-                that they are read once.
+            keep: (half, precision), (half, precision, format) or (half, precision, format, io) of graphs whose checked bytes
+                `graph` will be asked for, so that they are read once.
 
         Raises:
             BundleNotFoundError: There is no bundle.
@@ -149,7 +155,7 @@ class Bundle:
         """
         place = open_place(path)
         manifest, content, _ = _read_manifest(place)
-        wanted = {manifest.graph(*which[:2]).stored(*which[2:] or ("onnx",)).file for which in keep}
+        wanted = {_file(manifest, *which).file for which in keep}
         kept = {}
         for file in manifest.files():
             data = _read_checked(place, file)
@@ -171,7 +177,13 @@ class Bundle:
         for name in sorted([CHECKSUMS, *files]):
             yield name, sums if name == CHECKSUMS else _read_checked(self.place, files[name])
 
-    def graph(self, half: str, precision: str = "fp32", format: str = "onnx") -> bytes:  # noqa: A002
+    def graph(
+        self,
+        half: str,
+        precision: str = "fp32",
+        format: str = "onnx",  # noqa: A002
+        io: str = "float32",
+    ) -> bytes:
         """Give one graph's bytes, checked, walked by the guard, and with the inputs and outputs that the manifest states.
 
         The guard reads ONNX alone. A graph in ORT format is handed out on its hash: it is what the bundle's maker wrote, and
@@ -181,13 +193,14 @@ class Bundle:
             half: "encoder" or "decoder".
             precision: One of the manifest's precisions.
             format: "onnx", or "ort" for ONNX Runtime's own format.
+            io: "float32", or "uint8" for the app-ready graph.
 
         Raises:
             IntegrityError: The file was changed, or is no model in that format.
             UnsafeGraphError: The graph reaches outside itself, or draws random numbers.
-            BundleError: No such precision or format, or the graph is another than the manifest describes.
+            BundleError: No such precision, format or io, or the graph is another than the manifest describes.
         """
-        info = self.manifest.graph(half, precision)
+        info = self.manifest.graph(half, precision, io)
         file = info.stored(format)
         content = self._kept.pop(file.file, None)
         if content is None:
@@ -203,20 +216,27 @@ class Bundle:
             raise BundleError(f"{self.place.where(file.file)} is not the graph that the manifest describes: {found}.")
         return content
 
-    def golden(self) -> Golden:
+    def golden(self, io: str = "float32") -> Golden:
         """Read the golden vectors.
 
+        Args:
+            io: "float32", or "uint8" for those of the app-ready graphs.
+
         Raises:
+            ConfigError: No such io.
+            BundleError: The bundle has no app-ready graphs.
             IntegrityError: The file was changed, or its arrays do not fit the model.
         """
-        golden = Golden.from_bytes(_read_checked(self.place, self.manifest.golden))
         spec, n = self.manifest.spec, self.manifest.golden_items
+        item = self.manifest.graph("encoder", "fp32", io).inputs[0].shape[1:]
+        file = self.manifest.golden if self.manifest.pixels is None or io == "float32" else self.manifest.pixels.golden
+        golden = Golden.from_bytes(_read_checked(self.place, file), io=io, name=file.file)
         for name in ("x", "x_hat", "mean", "log_var", "eps", "z"):
-            shape = (n, *spec.data.shape) if name in ("x", "x_hat") else (n, spec.latent)
+            shape = (n, *item) if name in ("x", "x_hat") else (n, spec.latent)
             if getattr(golden, name).shape != shape:
-                raise IntegrityError(f"golden.npz: {name} has shape {getattr(golden, name).shape}, not {shape}.")
+                raise IntegrityError(f"{file.file}: {name} has shape {getattr(golden, name).shape}, not {shape}.")
         if golden.labels is not None and golden.labels.shape != (n,):
-            raise IntegrityError(f"golden.npz: labels has shape {golden.labels.shape}, not {(n,)}.")
+            raise IntegrityError(f"{file.file}: labels has shape {golden.labels.shape}, not {(n,)}.")
         return golden
 
 
@@ -297,6 +317,16 @@ def _with_manifest(folder: Path) -> Path:
             f"{folder} holds no {MANIFEST}, so it is no bundle; is it a run? Then export it first."
         )
     return folder
+
+
+def _file(
+    manifest: Manifest,
+    half: str,
+    precision: str,
+    format: str = "onnx",  # noqa: A002
+    io: str = "float32",
+) -> FileInfo:
+    return manifest.graph(half, precision, io).stored(format)
 
 
 def _read_manifest(place: Place) -> tuple[Manifest, bytes, bytes]:

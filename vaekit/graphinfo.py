@@ -19,6 +19,9 @@ FILE_LIMIT: Final = (1 << 31) - 1
 FORMATS: Final = ("onnx", "ort")
 """How a graph may be stored: as ONNX, or besides in ONNX Runtime's own format, which is opened only when it is asked for."""
 
+IOS: Final = ("float32", "uint8")
+"""What a graph's items are: values of the data's range, or, in the app-ready graphs, pixels; see `vaekit.appio`."""
+
 FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """A plain name, which no system takes for a path."""
 

@@ -13,15 +13,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vaekit import fields
 from vaekit.errors import BundleError, BundleVersionError, ConfigError, IntegrityError
 from vaekit.fields import Json
-from vaekit.graphinfo import FILE_LIMIT, FileInfo, GraphInfo, TensorPort
+from vaekit.graphinfo import FILE_LIMIT, IOS, FileInfo, GraphInfo, TensorPort
 from vaekit.noise import NOISE_VERSION
 from vaekit.precisions import PrecisionInfo
+from vaekit.scores import ScoreStatistics
 from vaekit.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from vaekit.appio import PixelIO, PixelPair
 
 __all__ = [
     "FILE_LIMIT",
@@ -34,6 +38,7 @@ __all__ = [
     "LatentStatistics",
     "Manifest",
     "PrecisionInfo",
+    "ScoreStatistics",
     "TensorPort",
 ]
 
@@ -102,8 +107,10 @@ class Manifest(NamedTuple):
         golden: The golden vectors' file, and how many items it holds.
         golden_items: Number of items in the golden vectors.
         golden_seed: Seed of their noise.
-        extra_files: Files that are for people (model card, preview).
+        extra_files: Files that are for people (model card, preview), and those of `pixels`.
         made_by: Versions, data, configuration and seed that made it.
+        pixels: The app-ready graphs, which take and give uint8 pixels; None where the bundle has none.
+        scores: How unusual normal items are, measured on test items; None in older bundles.
     """
 
     name: str
@@ -116,6 +123,8 @@ class Manifest(NamedTuple):
     golden_seed: int
     extra_files: tuple[FileInfo, ...] = ()
     made_by: Mapping[str, Any] = MappingProxyType({})
+    pixels: PixelIO | None = None
+    scores: ScoreStatistics | None = None
 
     def files(self) -> Iterator[FileInfo]:
         """Every file of the bundle but the manifest and the list of checksums."""
@@ -124,21 +133,41 @@ class Manifest(NamedTuple):
         yield self.golden
         yield from self.extra_files
 
-    def graph(self, half: str, precision: str) -> GraphInfo:
-        """The graph of one half ("encoder" or "decoder") in one precision.
+    def graph(self, half: str, precision: str, io: str = "float32") -> GraphInfo:
+        """The graph of one half ("encoder" or "decoder") in one precision, for values ("float32") or pixels ("uint8").
 
         Raises:
-            ConfigError: There is no such half.
-            BundleError: The bundle has no such precision.
+            ConfigError: There is no such half or io.
+            BundleError: The bundle has no such precision, or it has it for values alone.
         """
         if half not in HALVES:
             raise ConfigError(f"half={half!r} is unknown; choose one of {', '.join(HALVES)}.")
+        if io not in IOS:
+            raise ConfigError(f"io={io!r} is unknown; choose one of {', '.join(IOS)}.")
         if precision not in self.precisions:
             raise BundleError(
                 f"precision={precision!r} is not in the bundle {self.name!r}, which has {', '.join(self.precisions)}."
             )
+        if io == "uint8":
+            if self.pixels is None:
+                raise BundleError(
+                    f"io='uint8' was asked for, but the bundle {self.name!r} has graphs for float32 alone; "
+                    "export it again with `vaekit export --io uint8`, or leave io out."
+                )
+            return self.pixels.graph(half, precision)
         info = self.precisions[precision]
         return info.encoder if half == "encoder" else info.decoder
+
+    def ways(self) -> Iterator[tuple[str, str, str]]:
+        """Every (precision, format, io) that both graphs are there in."""
+        for io, pairs in (
+            ("float32", self.precisions),
+            ("uint8", {} if self.pixels is None else self.pixels.precisions),
+        ):
+            for name, pair in pairs.items():
+                yield name, "onnx", io
+                if pair.encoder.ort and pair.decoder.ort:
+                    yield name, "ort", io
 
     def to_json(self) -> dict[str, Any]:
         """Give the manifest as JSON's types, in the order in which a person would read it."""
@@ -155,6 +184,8 @@ class Manifest(NamedTuple):
             "golden": {**self.golden.to_json(), "items": self.golden_items, "seed": self.golden_seed},
             "extra_files": [file.to_json() for file in self.extra_files],
             "made_by": dict(self.made_by),
+            **({} if self.pixels is None else {"io": {"uint8": self.pixels.to_json()}}),
+            **({} if self.scores is None else {"scores": self.scores.to_json()}),
         }
 
     def to_bytes(self) -> bytes:
@@ -223,20 +254,43 @@ class Manifest(NamedTuple):
             golden_seed=seed,
             extra_files=tuple(FileInfo.from_json(file) for file in fields.listed(value, "extra_files")),
             made_by=fields.mapped(value, "made_by"),
+            pixels=_pixels(value, spec),
+            scores=ScoreStatistics.from_json(fields.mapped(value, "scores")) if "scores" in value else None,
         )
         names = [file.file for file in manifest.files()]
         if len(set(names)) != len(names):
             raise IntegrityError("the manifest names one file twice.")
+        if manifest.pixels is not None:
+            manifest.pixels.check(precisions, manifest.extra_files)
         return manifest
 
 
-def _check_ports(spec: ModelSpec, precision: str, info: PrecisionInfo) -> None:
+def _pixels(value: Json, spec: ModelSpec) -> PixelIO | None:
+    """Read what is stated of uint8 graphs, if anything is; another io is passed over."""
+    if "uint8" not in fields.mapped(value if "io" in value else {"io": {}}, "io"):
+        return None
+    from vaekit.appio import PixelIO, pixel_shape  # here, since few bundles have such graphs
+
+    io = PixelIO.from_json(fields.mapped(value["io"], "uint8"))
+    for name, pair in io.precisions.items():
+        _check_ports(spec, f"uint8 {name}", pair, dtype="uint8", shape=pixel_shape(spec.data, io.layout))
+    return io
+
+
+def _check_ports(
+    spec: ModelSpec,
+    precision: str,
+    info: PrecisionInfo | PixelPair,
+    *,
+    dtype: str = "float32",
+    shape: tuple[int, ...] | None = None,
+) -> None:
     """Both graphs must have the inputs and outputs that the model's description asks for."""
-    items = TensorPort("x", "float32", ("batch", *spec.data.shape))
+    items = TensorPort("x", dtype, ("batch", *(shape or spec.data.shape)))
     codes = TensorPort("z", "float32", ("batch", spec.latent))
     wanted = {
         "encoder": ((items,), tuple(TensorPort(name, "float32", codes.shape) for name in spec.encoder_outputs)),
-        "decoder": ((codes,), (TensorPort("x_hat", "float32", items.shape),)),
+        "decoder": ((codes,), (TensorPort("x_hat", dtype, items.shape),)),
     }
     for half, graph in (("encoder", info.encoder), ("decoder", info.decoder)):
         if (graph.inputs, graph.outputs) != wanted[half]:

@@ -9,6 +9,7 @@
     quantize.py     a graph in 8-bit integers, prepared by rearrange.py, with the ranges of calibration.py
     gate.py         what a variant must hold                        rates.py      how fast each is here
     ortformat.py    a graph in ONNX Runtime's own format            topology.py   where a graph's weight is
+    appio.py        graphs that take and give uint8 pixels
     card.py         the bundle's README.md for people
 
 Needs: torch, onnx, onnxscript, ONNX Runtime (the extras vaekit[train] and vaekit[cpu]).

@@ -34,6 +34,12 @@ def model_card(manifest: Manifest) -> str:
     ]
     if spec.kind == "vae":
         lines.append(f"| reconstruction, KL | {quality['reconstruction']:.2f}, {quality['kl']:.2f} nats |")
+    if manifest.scores is not None and manifest.scores.quantiles:
+        highest = max(manifest.scores.quantiles)
+        lines.append(
+            f"| scores of test items | {manifest.scores.quantiles[min(manifest.scores.quantiles)]:.6g} nats in the middle, "
+            f"{100 * highest:g}% up to {manifest.scores.quantiles[highest]:.6g} |"
+        )
     if "bits_per_dimension" in quality:
         lines.append(f"| bits per dimension | {quality['bits_per_dimension']:.3f} |")
     lines += [
@@ -50,6 +56,7 @@ def model_card(manifest: Manifest) -> str:
         "",
         *_features(spec),
         *_precisions(manifest),
+        *_pixels(manifest),
         "Check it on your machine with `vaekit verify PATH` (golden vectors) or `sha256sum -c SHA256SUMS` (files).",
         "",
         "Made by " + ", ".join(f"{name} {version}" for name, version in manifest.made_by["versions"].items()) + ".",
@@ -108,6 +115,36 @@ def _precisions(manifest: Manifest) -> list[str]:
         if info.batch_dependent:
             lines.append(f"{name}: an item's numbers depend on the rest of its batch.")
     return [*lines, ""]
+
+
+def _pixels(manifest: Manifest) -> list[str]:
+    """The app-ready graphs, where there are some, and how to use them."""
+    if manifest.pixels is None:
+        return []
+    layout = manifest.pixels.layout
+    shape = ", ".join(map(str, manifest.pixels.graph("encoder", "fp32").inputs[0].shape[1:]))
+    lines = [
+        f"App-ready graphs take and give raw uint8 pixels of 0 to 255, {layout} ({shape}):",
+        "",
+        "| precision | encoder, decoder | pixel values that differ from the plain graph's, rounded |",
+        "|---|---|---|",
+    ]
+    for name, pair in manifest.pixels.precisions.items():
+        apart = f", by {pair.levels} grey level{'s' * (pair.levels > 1)}" if pair.differing else ""
+        files = f"`{pair.encoder.file.file}`, `{pair.decoder.file.file}`"
+        lines.append(f"| {name} | {files} | {pair.differing:,} of {pair.compared:,}{apart} |")
+    return [
+        *lines,
+        "",
+        "```python",
+        "import vaekit",
+        "",
+        'vae = vaekit.load("PATH OF THIS FOLDER", io="uint8")',
+        f"pictures = vae.sample(16, seed=7)  # uint8, shape (16, {shape})",
+        "again = vae.reconstruct(pictures)  # the same",
+        "```",
+        "",
+    ]
 
 
 def _one_cell(text: str) -> str:

@@ -19,10 +19,12 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from vaekit.appio import pixel_shape
 from vaekit.bundle import CHECKSUMS, MANIFEST, Bundle, checksums, describe_file, describe_graph
 from vaekit.datasets import Dataset, load_dataset
 from vaekit.datasets.mapped import spread
 from vaekit.errors import CheckpointError, DataError, ExportError, OutputError, ShapeError, VerificationError
+from vaekit.exporting.appio import make_app_ready, wanted_layout
 from vaekit.exporting.calibration import ITEMS as CALIBRATION_ITEMS
 from vaekit.exporting.card import model_card
 from vaekit.exporting.gate import Gate
@@ -33,7 +35,8 @@ from vaekit.exporting.reference import COMPARED, GOLDEN_SEED, TOLERANCES, Module
 from vaekit.exporting.variants import Halves, OnStep, Report, make_variants, refuse_early
 from vaekit.graphguard import inspect_graph
 from vaekit.images import grid, png_bytes
-from vaekit.manifest import HALVES, FileInfo, GraphInfo, LatentStatistics, Manifest, PrecisionInfo
+from vaekit.manifest import HALVES, FileInfo, GraphInfo, LatentStatistics, Manifest, PrecisionInfo, ScoreStatistics
+from vaekit.runtime.anomaly import score_items, summarise
 from vaekit.runtime.evaluate import evaluate
 from vaekit.runtime.session import VAE
 from vaekit.runtime.verify import verify_bundle
@@ -62,6 +65,8 @@ def export_bundle(
     gate: Gate = Gate(),  # noqa: B008  (a tuple of numbers)
     calibration_items: int = CALIBRATION_ITEMS,
     ort_format: bool = False,
+    io: str = "float32",
+    layout: str | None = None,
     overwrite: bool = False,
     on_variant: Callable[[Report], None] | None = None,
     on_step: OnStep = lambda _: None,
@@ -81,6 +86,9 @@ def export_bundle(
         gate: What a variant must hold, and whether it ships all the same.
         calibration_items: Training items that int8 is calibrated on, at least 32.
         ort_format: Whether every graph is written in ONNX Runtime's own format too.
+        io: "uint8" writes an app-ready pair of graphs beside that of each precision: raw pixels of 0 to 255 in and out. For
+            images with values between two bounds.
+        layout: How these pixels lie: "nhwc" (None: the same), as image decoders and canvases give them, or "nchw".
         overwrite: Whether a bundle that stands there may be replaced.
         on_variant: Called with the report of each precision, fp32's first, where there are others. Without it, a warning says
             which of those that were asked for by name did not ship.
@@ -90,7 +98,7 @@ def export_bundle(
         The bundle, opened again from its final place.
 
     Raises:
-        ConfigError: A precision is unknown, or the calibration items are too few.
+        ConfigError: A precision, io or layout is unknown or without a meaning here, or the calibration items are too few.
         ExportError: The modules cannot be exported, do not give what their spec says, or cannot have such a precision.
         UnsafeGraphError: A module draws random numbers.
         VerificationError: ONNX Runtime's numbers are not torch's; nothing was written.
@@ -99,7 +107,7 @@ def export_bundle(
         DataError: The data set is not found, has no items, or too few to calibrate on.
         ShapeError: The data has items of another shape or range than the model takes.
     """
-    wanted = wanted_precisions(precisions)
+    wanted, pixels = wanted_precisions(precisions), wanted_layout(io, layout)
     target = Path(path)
     if not target.name:  # "." has no name of its own, and nothing to put a temporary folder beside
         target = target.resolve()
@@ -117,12 +125,9 @@ def export_bundle(
             raise ExportError(
                 "a pair of modules was given without data; pass data=, real items to verify the graphs on."
             )
-    shape = tuple(data.train.items.shape[1:])
-    if shape != pair.spec.data.shape:
-        raise ShapeError(f"the data has items of shape {shape}, but the model takes {pair.spec.data.shape}.")
-    for part, split in (("training", data.train), ("test", data.test)):
-        if len(split) == 0:
-            raise DataError(f"the data {data.name!r} has no {part} items; a bundle is measured on both parts.")
+    _check_data(data, pair.spec)
+    if pixels is not None:
+        pixel_shape(pair.spec.data, pixels)  # refuses what has no pixels, before the work
     with new_folder(target, overwrite=overwrite) as folder:
         graphs = _export_graphs(pair, data, opset)
         refuse_early(wanted, graphs)
@@ -163,14 +168,26 @@ def export_bundle(
             manifest = manifest._replace(precisions=shipped)
         if ort_format:
             manifest = _with_ort(folder, manifest)
+        if pixels is not None:
+            on_step("wrapping graphs for uint8 pixels")
+            manifest = _with_pixels(folder, manifest, pair, data, layout=pixels, ort_format=ort_format)
         extra = [_write(folder, "README.md", model_card(manifest).encode())]
         if pair.spec.data.is_image:
             rows, columns = PREVIEW
             extra.append(_write(folder, "preview.png", png_bytes(grid(vae.sample(rows * columns), columns))))
-        _write_manifest(folder, manifest._replace(extra_files=tuple(extra)))
+        _write_manifest(folder, manifest._replace(extra_files=(*extra, *manifest.extra_files)))
         _prove(folder)
     _tell(reports, on_variant)
     return Bundle.open(target)
+
+
+def _check_data(data: Dataset, spec: ModelSpec) -> None:
+    shape = tuple(data.train.items.shape[1:])
+    if shape != spec.data.shape:
+        raise ShapeError(f"the data has items of shape {shape}, but the model takes {spec.data.shape}.")
+    for part, split in (("training", data.train), ("test", data.test)):
+        if len(split) == 0:
+            raise DataError(f"the data {data.name!r} has no {part} items; a bundle is measured on both parts.")
 
 
 def _export_graphs(pair: ModulePair, data: Dataset, opset: int) -> Halves:
@@ -187,7 +204,7 @@ def _export_graphs(pair: ModulePair, data: Dataset, opset: int) -> Halves:
 
 
 def _measured(manifest: Manifest, vae: VAE, data: Dataset, error: dict[str, float]) -> Manifest:
-    """Add what is measured through ONNX Runtime: quality on test items, the aggregate posterior on training items."""
+    """Add what is measured through ONNX Runtime: quality and scores on test items, the aggregate posterior on the others."""
     train, test = (evaluate(vae, spread(split.items, MEASURED)) for split in (data.train, data.test))
     fp32 = manifest.precisions["fp32"]
     return manifest._replace(
@@ -199,7 +216,14 @@ def _measured(manifest: Manifest, vae: VAE, data: Dataset, error: dict[str, floa
             kl=train.kl_per_dimension if manifest.spec.kind == "vae" else (),
             active=train.active,
         ),
+        scores=_normal_scores(vae, data),
     )
+
+
+def _normal_scores(vae: VAE, data: Dataset) -> ScoreStatistics | None:
+    """What scores normal items have: test items, since a model gives lower ones to those that it was trained on."""
+    scores = score_items(vae, spread(data.test.items, MEASURED))
+    return summarise(scores) if np.isfinite(scores).all() else None
 
 
 def _with_ort(folder: Path, manifest: Manifest) -> Manifest:
@@ -217,19 +241,37 @@ def _write_ort(folder: Path, graph: str) -> FileInfo:
     return _write(folder, f"{Path(graph).stem}.ort", to_ort((folder / graph).read_bytes(), name=graph))
 
 
+def _with_pixels(
+    folder: Path, manifest: Manifest, pair: ModulePair, data: Dataset, *, layout: str, ort_format: bool
+) -> Manifest:
+    """Write the app-ready graphs and their golden vectors."""
+    x, labels = data.test.pixels(slice(COMPARED)), data.test.labels
+    info, files = make_app_ready(
+        folder,
+        manifest,
+        pair,
+        x,
+        None if labels is None else labels[:GOLDEN_ITEMS],
+        layout=layout,
+        ort_format=ort_format,
+    )
+    for name, content in files.items():
+        _write(folder, name, content)
+    return manifest._replace(pixels=info, extra_files=tuple(info.files()))
+
+
 def _prove(folder: Path) -> None:
     """Replay the golden vectors through every graph of a bundle, in each of its formats."""
-    manifest = Bundle.open(folder).manifest
-    for precision, info in manifest.precisions.items():
-        for stored_as in ("onnx", "ort") if info.decoder.ort else ("onnx",):
-            vae = VAE(folder, provider="cpu", precision=precision, format=stored_as)
-            for deviation in verify_bundle(vae.bundle, vae):
-                if not deviation.passed:
-                    whose = "" if (precision, stored_as) == ("fp32", "onnx") else f"{precision} ({stored_as}), "
-                    raise VerificationError(
-                        f"the bundle does not replay its golden vectors: {whose}{deviation.what} differs by "
-                        f"{deviation.measured:.2g}, the limit is {deviation.tolerance:.2g}. Nothing was written."
-                    )
+    for precision, stored_as, io in Bundle.open(folder).manifest.ways():
+        vae = VAE(folder, provider="cpu", precision=precision, format=stored_as, io=io)
+        for deviation in verify_bundle(vae.bundle, vae):
+            if not deviation.passed:
+                way = stored_as if io == "float32" else f"{stored_as}, {io}"
+                whose = "" if (precision, way) == ("fp32", "onnx") else f"{precision} ({way}), "
+                raise VerificationError(
+                    f"the bundle does not replay its golden vectors: {whose}{deviation.what} differs by "
+                    f"{deviation.measured:.2g}, the limit is {deviation.tolerance:.2g}. Nothing was written."
+                )
 
 
 def _tell(reports: list[Report], on_variant: Callable[[Report], None] | None) -> None:

@@ -23,7 +23,7 @@ from vaekit.latents import Latents, Posterior, interpolate, prior
 from vaekit.manifest import Manifest
 from vaekit.places import BundleSource
 from vaekit.runtime.providers import Opened, Options, open_session
-from vaekit.runtime.scheduling import Scheduler
+from vaekit.runtime.scheduling import Scheduler, shape_of
 from vaekit.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ if TYPE_CHECKING:
 BundleLike: TypeAlias = Bundle | BundleSource | None
 AnyModel = TypeVar("AnyModel")
 Items: TypeAlias = NDArray[np.float32]
-"""Items in the data's shape, (N, ...) float32."""
+"""Items in the data's shape, (N, ...) float32; with ``io="uint8"``, pixels in the bundle's layout, uint8."""
+
+Given: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
+"""Items as they may be given: float32, or uint8 pixels where the model was opened with ``io="uint8"``."""
 
 BATCH = 256
 """Items a call, where a method decides: large enough to fill the cores, small enough to stay in their caches."""
@@ -69,6 +72,7 @@ def load(
     threads: int | None = None,
     tf32: bool = False,
     format: str = "onnx",  # noqa: A002
+    io: str = "float32",
 ) -> VAE:
     """Open a bundle, check every file in it, and make it ready to run.
 
@@ -84,6 +88,8 @@ def load(
         tf32: Let CUDA use TF32, which is faster and differs near 1e-3.
         format: "onnx", or "ort": ONNX Runtime's own format, where the bundle has it. Its content is held to its hash and its
             inputs and outputs; whether there is a random operator in it, nobody but its maker knows.
+        io: "float32", or "uint8" for the app-ready graphs, where the bundle has them: items are then raw pixels of 0 to 255, in
+            the layout that the manifest states, wherever they go in or come out.
 
     Returns:
         The model.
@@ -93,7 +99,7 @@ def load(
         ProviderError: The provider is not there or does not load.
         MissingDependencyError: ONNX Runtime is not installed.
     """
-    return VAE(path, provider=provider, precision=precision, threads=threads, tf32=tf32, format=format)
+    return VAE(path, provider=provider, precision=precision, threads=threads, tf32=tf32, format=format, io=io)
 
 
 class _Half:
@@ -110,11 +116,12 @@ class _Half:
         threads: int | None = None,
         tf32: bool = False,
         format: str = "onnx",  # noqa: A002
+        io: str = "float32",
     ) -> None:
         options = Options(provider, threads, tf32)
         if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(bundle, keep=[(self.half, precision, format)])
-        info = bundle.manifest.graph(self.half, precision)
+            bundle = Bundle.open(bundle, keep=[(self.half, precision, format, io)])
+        self._info = info = bundle.manifest.graph(self.half, precision, io)
         self._bundle = bundle
         self._arguments: dict[str, Any] = {
             "provider": provider,
@@ -122,11 +129,13 @@ class _Half:
             "threads": threads,
             "tf32": tf32,
             "format": format,
+            "io": io,
         }
         self.manifest: Manifest = bundle.manifest
         self.precision = precision
         self.format = format
-        content = bundle.graph(self.half, precision, format)
+        self.io = io
+        content = bundle.graph(self.half, precision, format, io)
         self._opened: Opened = open_session(content, options, name=info.stored(format).file)
         if format == "ort":
             _check_ports(self._opened.session, info)
@@ -157,8 +166,7 @@ class _Half:
     def _bind(
         self, kind: type[AnyBound], batch: int, check: Callable[[NDArray[Any]], None] | None, device: bool
     ) -> AnyBound:
-        info = self.manifest.graph(self.half, self.precision)
-        return kind(self._scheduler, self._opened, info, batch, check=check, device=device)
+        return kind(self._scheduler, self._opened, self._info, batch, check=check, device=device)
 
     def __reduce__(self) -> tuple[Callable[..., _Half], tuple[Any, ...]]:
         return _open_again, (type(self), self._bundle, self._arguments)
@@ -174,11 +182,11 @@ class Encoder(_Half):
 
     half = "encoder"
 
-    def encode(self, x: Items) -> Posterior:
+    def encode(self, x: Given) -> Posterior:
         """Give the posterior of each item.
 
         Args:
-            x: Items, shape (N, *data shape), float32, within the data's range.
+            x: Items, shape (N, *data shape), float32, within the data's range; with ``io="uint8"`` pixels, in their layout.
 
         Returns:
             The posterior, with mean and log_var of shape (N, D); an autoencoder's log_var is minus infinity.
@@ -215,7 +223,12 @@ class Encoder(_Half):
 
         return self._bind(BoundEncoder, batch, self._check if check else None, device)
 
-    def _check(self, x: Items) -> None:
+    def _check(self, x: Given) -> None:
+        if self.io == "uint8":
+            from vaekit.runtime.appio import check_pixels
+
+            check_pixels(x, self.manifest)
+            return
         data = self.spec.data
         _check(x, data.shape, "x")
         if data.range is not None and len(x) and (x.min() < data.range[0] or x.max() > data.range[1]):
@@ -237,14 +250,14 @@ class Decoder(_Half):
             z: Latent codes, shape (N, D), float32.
 
         Returns:
-            Items, shape (N, *data shape), float32.
+            Items, shape (N, *data shape), float32; with ``io="uint8"`` pixels, in their layout.
 
         Raises:
             ShapeError: Another shape or dtype, or a NaN or infinity.
         """
         _check(z, (self.manifest.spec.latent,), "z")
         if len(z) == 0:
-            return np.empty((0, *self.spec.data.shape), np.float32)
+            return self._empty(0)
         return self._run(z)[0]
 
     __call__ = decode
@@ -270,6 +283,10 @@ class Decoder(_Half):
     def _check(self, z: Latents) -> None:
         _check(z, (self.manifest.spec.latent,), "z")
 
+    def _empty(self, count: int) -> Items:
+        """Room for so many items."""
+        return np.empty(shape_of(self._info.outputs[0], count), self._info.outputs[0].dtype)
+
 
 class VAE:
     """Both halves of a model, and what one does with them.
@@ -289,13 +306,14 @@ class VAE:
         threads: int | None = None,
         tf32: bool = False,
         format: str = "onnx",  # noqa: A002
+        io: str = "float32",
     ) -> None:
         if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(bundle, keep=[("encoder", precision, format), ("decoder", precision, format)])
+            bundle = Bundle.open(bundle, keep=[(half, precision, format, io) for half in ("encoder", "decoder")])
         self.bundle = bundle
         self.tf32 = tf32
         arguments: dict[str, Any] = {"provider": provider, "precision": precision, "threads": threads}
-        arguments |= {"tf32": tf32, "format": format}
+        arguments |= {"tf32": tf32, "format": format, "io": io}
         self.encoder = Encoder(bundle, **arguments)
         self.decoder = Decoder(bundle, **arguments)
 
@@ -325,7 +343,12 @@ class VAE:
         """The graphs' precision."""
         return self.decoder.precision
 
-    def encode(self, x: Items) -> Posterior:
+    @property
+    def io(self) -> str:
+        """What items are: "float32" values, or "uint8" pixels."""
+        return self.decoder.io
+
+    def encode(self, x: Given) -> Posterior:
         """Give the posterior of each item; see `Encoder.encode`."""
         return self.encoder.encode(x)
 
@@ -374,12 +397,12 @@ class VAE:
             ConfigError: An argument is outside what the noise takes, or the batch size is below 1.
         """
         z = self.prior(count, seed=seed, start=start)
-        x = np.empty((count, *self.spec.data.shape), np.float32)
+        x = self.decoder._empty(count)
         for rows in _batches(count, batch_size):
             x[rows] = self.decode(z[rows])
         return x
 
-    def reconstruct(self, x: Items, *, seed: int | None = None) -> Items:
+    def reconstruct(self, x: Given, *, seed: int | None = None) -> Items:
         """Encode and decode items.
 
         Args:
@@ -395,7 +418,7 @@ class VAE:
         posterior = self.encode(x)
         return self.decode(posterior.mean if seed is None else posterior.sample(seed=seed))
 
-    def morph(self, a: Items, b: Items, *, steps: int = 9, path: Literal["linear", "spherical"] = "linear") -> Items:
+    def morph(self, a: Given, b: Given, *, steps: int = 9, path: Literal["linear", "spherical"] = "linear") -> Items:
         """Turn one item into another along a path between their posterior means.
 
         Args:
@@ -432,6 +455,7 @@ class VAE:
 
         Raises:
             ShapeError: The items do not fit the model.
+            ConfigError: The model was opened with ``io="uint8"``: rounded to grey levels, the means give another number.
         """
         terms = negative_elbo_terms(self, x, seed=seed, start=start)
         return np.asarray(terms.reconstruction + terms.kl.sum(axis=1))
@@ -473,6 +497,11 @@ def negative_elbo_terms(model: Halves, x: Items, *, seed: int, start: int) -> Te
         ShapeError: The items do not fit the model.
     """
     spec = model.spec
+    if getattr(model, "io", "float32") != "float32":
+        raise ConfigError(
+            "the ELBO needs the decoder's means, which io='uint8' has rounded to grey levels; load the model without io, "
+            "and give it float32 items."
+        )
     posterior = model.encode(x)
     z = posterior.sample(seed=seed, start=start)
     x_hat = model.decode(z)
@@ -482,12 +511,15 @@ def negative_elbo_terms(model: Halves, x: Items, *, seed: int, start: int) -> Te
     return Terms(posterior, z, x_hat, reconstruction, kl)
 
 
+_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+
+
 def _check_ports(session: Any, info: GraphInfo) -> None:
     """Hold a session to the manifest: its graph came in a format that the guard does not read."""
     for stated, found in ((info.inputs, session.get_inputs()), (info.outputs, session.get_outputs())):
-        wanted = [(port.name, port.shape) for port in stated]
-        names = [(port.name, tuple(port.shape)) for port in found]
-        if names != wanted or any(port.type != "tensor(float)" for port in found):
+        wanted = [(port.name, port.shape, port.dtype) for port in stated]
+        names = [(port.name, tuple(port.shape), _DTYPES.get(port.type, port.type)) for port in found]
+        if names != wanted:
             raise BundleError(
                 f"{info.stored('ort').file} is not the graph that the manifest describes: it has {names}, not {wanted}."
             )

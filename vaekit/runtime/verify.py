@@ -5,7 +5,7 @@ Needs: NumPy and ONNX Runtime. Must not import: torch, onnx.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import isnan
 from typing import NamedTuple, TypeAlias
 
@@ -64,6 +64,10 @@ def verify_bundle(bundle: Bundle, session: VAE) -> list[Deviation]:
     when it was exported, and is compared in two more ways: by its mean differences, since a largest one of many thousand says
     little about the rest, and by the negative ELBO of the golden items, in nats.
 
+    A session with ``io="uint8"`` is replayed with golden vectors of its own, whose `x` and `x_hat` are pixels: they may differ
+    by one grey level, and by as many more as the tolerance of values makes. It is also held against the plain graphs of the
+    same precision, rounded: at most one grey level, and at few pixels at all (`vaekit.runtime.appio`).
+
     Args:
         bundle: The bundle with the golden vectors.
         session: The model to prove; usually ``vaekit.load(bundle, provider=…)``.
@@ -74,7 +78,7 @@ def verify_bundle(bundle: Bundle, session: VAE) -> list[Deviation]:
     Raises:
         IntegrityError: The golden vectors were changed or do not fit the model.
     """
-    golden = bundle.golden()
+    golden = bundle.golden(session.io)
     n, seed = bundle.manifest.golden_items, bundle.manifest.golden_seed
     of_provider, own = tolerance_for(bundle, session), bundle.manifest.precisions[session.precision].tolerance
 
@@ -91,14 +95,42 @@ def verify_bundle(bundle: Bundle, session: VAE) -> list[Deviation]:
         pairs = _replayed(session, golden, seed=seed, batch=batch)
         for what, pair in pairs.items():
             tolerance = max(of_provider, own.get(_STATED[what], 0.0))
-            deviations.append(Deviation(f"{what}, batch {batch}", difference(*pair), tolerance))
+            deviations.append(_deviation(session, what, f"batch {batch}", difference(*pair), tolerance))
     for what, pair in pairs.items() if own else ():  # those of all items at once
         tolerance = max(of_provider, own.get(f"mean_{_STATED[what]}", 0.0))
-        deviations.append(Deviation(f"{what}, mean difference", mean_difference(*pair), tolerance))
-    if "negative_elbo" in own:
+        deviations.append(_deviation(session, what, "mean difference", mean_difference(*pair), tolerance))
+    if session.io == "uint8":
+        deviations += _beside_plain(bundle, session, golden, max(of_provider, own.get("encoder", 0.0)), of_provider)
+    elif "negative_elbo" in own:
         lost = float(np.mean(session.score(golden.x, seed=seed))) - golden_negative_elbo(golden, session.spec)
         deviations.append(Deviation("negative ELBO, nats", abs(lost), own["negative_elbo"]))
     return deviations
+
+
+def _deviation(session: VAE, what: str, how: str, measured: float, tolerance: float) -> Deviation:
+    """One line; where items are pixels, their deviations are in grey levels."""
+    if session.io == "uint8" and _STATED[what] != "encoder":
+        from vaekit.runtime.appio import DIFFERING, grey_levels, share
+
+        data = session.spec.data
+        tolerance = DIFFERING + share(tolerance, data) if how.startswith("mean") else grey_levels(tolerance, data)
+        how += ", grey levels"
+    return Deviation(f"{what}, {how}", measured, tolerance)
+
+
+def _beside_plain(
+    bundle: Bundle, session: VAE, golden: Golden, of_encoder: float, of_provider: float
+) -> Iterator[Deviation]:
+    """Hold app-ready graphs against the plain ones of the same precision, on the same provider."""
+    from vaekit.runtime.appio import DIFFERING, compare, grey_levels, share
+
+    data = session.spec.data
+    plain = VAE(bundle, **{**session.decoder._arguments, "io": "float32"})
+    found = compare(session, plain, golden.x, golden.z)  # type: ignore[arg-type]  # its items are pixels
+    yield Deviation("encode, from the plain graphs", found.error, of_encoder)
+    yield Deviation("decode, from the plain graphs, grey levels", found.levels, grey_levels(of_provider, data))
+    differing = found.differing / max(1, found.values)
+    yield Deviation("decode, share of pixels that differ", differing, DIFFERING + share(of_provider, data))
 
 
 def replay(session: VAE, golden: Golden, *, seed: int, batch: int) -> dict[str, float]:
