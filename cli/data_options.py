@@ -116,6 +116,15 @@ OPTIONS: Final[dict[str, Any]] = {
             help="Images: the part of files that may be unreadable.",
         ),
     ],
+    "without_label": Annotated[
+        list[str],
+        typer.Option(
+            "--without-label",
+            metavar="LABEL",
+            rich_help_panel=PANEL,
+            help="Leave out the items of this label, a class's name or a number; may be repeated.",
+        ),
+    ],
 }
 """The options by their names in `DataOptions`."""
 
@@ -164,7 +173,9 @@ def from_command_line(context: typer.Context, names: Iterable[str]) -> dict[str,
 
 
 def _default(name: str) -> Any:
-    return "" if name == "columns" else getattr(DEFAULT, name)
+    if name in ("columns", "without_label"):  # as the command line has them: text, and a list
+        return "" if name == "columns" else []
+    return getattr(DEFAULT, name)
 
 
 def column_names(columns: str) -> tuple[str, ...]:

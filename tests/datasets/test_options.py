@@ -20,6 +20,7 @@ EVERY = {
     "test_fraction": 0.25,
     "split_seed": 7,
     "max_skipped": 0.5,
+    "without_label": ("9", "boat"),
 }
 
 
@@ -57,6 +58,8 @@ def test_json_gives_back_every_option() -> None:
         ({"test_fraction": "0.1"}, "test_fraction='0.1': give a number"),
         ({"split_seed": -1}, "split_seed=-1: give a whole number, 0 to"),
         ({"split_seed": 1 << 63}, "give a whole number, 0 to 9223372036854775807."),
+        ({"without_label": "9"}, "without_label='9': give labels as a tuple of strings."),
+        ({"without_label": (9,)}, "without_label=(9,): give labels as a tuple of strings."),
         ({"max_skipped": 1.5}, "max_skipped=1.5: give a number from 0 to 1"),
     ],
 )

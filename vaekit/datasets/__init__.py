@@ -8,6 +8,7 @@
     imagefolder.py   a folder of images                       imagecache.py   their pixels, converted once
     pixels.py        one image file to 8-bit pixels
     tables.py        rows and windows of CSV and Parquet      columns.py      their columns as numbers, strictly
+    leaveout.py      a data set without the items of some labels
     mapped.py        arrays larger than memory                cachefolder.py  where conversions and downloads are kept
     ahead.py         work in threads, ahead of its reader     binarized.py    grey pixels as zeros and ones, by seed
 

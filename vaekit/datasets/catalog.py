@@ -6,6 +6,7 @@ Needs: NumPy. Must not import: torch, onnx, onnxruntime.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from vaekit.datasets.builtin import KNOWN, load_builtin
 from vaekit.datasets.dataset import DEFAULT, Dataset, OnProgress
 from vaekit.datasets.idx import FILES, read_folder
 from vaekit.datasets.imagefolder import IMAGE_ENDINGS, load_image_folder
+from vaekit.datasets.leaveout import leave_out
 from vaekit.datasets.options import DataOptions
 from vaekit.datasets.tables import TABLE_ENDINGS, load_table
 from vaekit.errors import DataError
@@ -49,6 +51,8 @@ def load_dataset(
         MissingDependencyError: CSV and Parquet need pyarrow, which is not installed.
         OutputError: The cache folder cannot be written.
     """
+    if options.without_label:  # whatever the kind of data, as long as it has labels
+        return leave_out(load_dataset(data, replace(options, without_label=()), on_progress=on_progress), options)
     name = os.fspath(data)
     if name in KNOWN:
         return load_builtin(name, options, on_progress)

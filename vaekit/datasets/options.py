@@ -36,6 +36,7 @@ class DataOptions:
         test_fraction: Part of the items that becomes the test split where the data has none, above 0 and below 1.
         split_seed: Decides which items these are.
         max_skipped: Image folders: the largest part of files that may be unreadable, 0 to 1.
+        without_label: Labels, by their class's name or their number, whose items are left out of both splits.
     """
 
     size: int | None = None
@@ -48,6 +49,7 @@ class DataOptions:
     test_fraction: float = 0.1
     split_seed: int = 0
     max_skipped: float = 0.1
+    without_label: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse options without a meaning, each with one line."""
@@ -68,6 +70,9 @@ class DataOptions:
             raise ConfigError(f"split_seed={self.split_seed!r}: give a whole number, 0 to {MAX_SEED}.")
         if not _number(self.max_skipped) or not 0 <= self.max_skipped <= 1:
             raise ConfigError(f"max_skipped={self.max_skipped!r}: give a number from 0 to 1, e.g. 0.1.")
+        if _text(self.without_label) or not all(_text(name) and name for name in self.without_label):
+            raise ConfigError(f"without_label={self.without_label!r}: give labels as a tuple of strings.")
+        object.__setattr__(self, "without_label", tuple(self.without_label))
 
     def _check_columns(self) -> None:
         if _text(self.columns) or not all(_text(name) for name in self.columns):
@@ -113,7 +118,7 @@ class DataOptions:
 
     def to_json(self) -> dict[str, Any]:
         """Give the options as JSON's types."""
-        return {**vars(self), "columns": list(self.columns)}
+        return {**vars(self), "columns": list(self.columns), "without_label": list(self.without_label)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> DataOptions:
@@ -125,10 +130,11 @@ class DataOptions:
         unknown = set(value) - {field.name for field in fields(cls)}
         if unknown:
             raise ConfigError(f"the data has options that this vaekit does not know: {', '.join(sorted(unknown))}.")
-        columns = value.get("columns", ())
-        if isinstance(columns, str) or not isinstance(columns, (list, tuple)):
-            raise ConfigError(f"columns={columns!r}: give a list of names.")
-        return cls(**{**value, "columns": tuple(columns)})
+        lists = {name: value.get(name, ()) for name in ("columns", "without_label")}
+        for name, found in lists.items():
+            if isinstance(found, str) or not isinstance(found, (list, tuple)):
+                raise ConfigError(f"{name}={found!r}: give a list of names.")
+        return cls(**{**value, **{name: tuple(found) for name, found in lists.items()}})
 
 
 def _whole(value: object) -> bool:

@@ -1,0 +1,94 @@
+"""A data set without the items of some labels: what a model of normal data is trained on, where anomalies have labels.
+
+Needs: NumPy. Must not import: torch, onnx, onnxruntime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaekit.datasets.dataset import Dataset, Split
+from vaekit.datasets.mapped import IN_MEMORY, Items, Rows
+from vaekit.datasets.options import DataOptions
+from vaekit.datasets.tables import standardisation
+from vaekit.errors import DataError
+
+
+def label_numbers(dataset: Dataset, names: Iterable[str]) -> tuple[int, ...]:
+    """Find labels by what they are called: a class's name, else a number that occurs.
+
+    Args:
+        dataset: A data set with labels.
+        names: "9", "boat".
+
+    Raises:
+        DataError: The data has no labels, or none like that.
+    """
+    wanted = tuple(names)
+    splits = (dataset.train.labels, dataset.test.labels)
+    if any(labels is None for labels in splits):
+        raise DataError(f"label {', '.join(wanted)} was asked for, but {dataset.name} has no labels.")
+    occurring = np.unique(np.concatenate([np.unique(labels) for labels in splits if labels is not None]))
+    numbers = []
+    for name in wanted:
+        if name in dataset.classes:
+            number: int | None = dataset.classes.index(name)
+        else:
+            number = next((int(label) for label in occurring if str(label) == name and not dataset.classes), None)
+        if number is None or number not in occurring:
+            shown = [label_name(dataset, int(label)) for label in occurring[:20]]
+            more = f" and {len(occurring) - 20:,} more" if len(occurring) > 20 else ""
+            raise DataError(f"label {name!r} does not occur in {dataset.name}, which has {', '.join(shown)}{more}.")
+        numbers.append(number)
+    return tuple(numbers)
+
+
+def label_name(dataset: Dataset, label: int) -> str:
+    """What a label is called: its class's name, else its number."""
+    return dataset.classes[label] if 0 <= label < len(dataset.classes) else str(label)
+
+
+def leave_out(dataset: Dataset, options: DataOptions) -> Dataset:
+    """Give a data set without the items of `options.without_label`, in both splits.
+
+    A table's columns are standardised by the training rows that are left. Labels keep their numbers, and the SHA-256 stays that
+    of all items: it says which data it was, the options what was taken of it.
+
+    Args:
+        dataset: As it was read.
+        options: `without_label`, and what else it was read by.
+
+    Raises:
+        DataError: There are no labels, none like that, or nothing is left of a split.
+    """
+    numbers = label_numbers(dataset, options.without_label)
+    train, test = (_without(split, numbers) for split in (dataset.train, dataset.test))
+    what = ", ".join(options.without_label)
+    for name, split in (("training", train), ("test", test)):
+        if len(split) == 0:
+            raise DataError(f"without label {what}, {dataset.name} has no {name} items left.")
+    left = len(dataset.train) - len(train), len(dataset.test) - len(test)
+    features = dataset.features
+    if features:
+        features = standardisation(np.asarray(train.items[:], np.float32), tuple(feature.name for feature in features))
+    note = f"without label {what}: {left[0]:,} training and {left[1]:,} test items left out"
+    return replace(dataset, train=train, test=test, options=options, features=features, notes=(*dataset.notes, note))
+
+
+def _without(split: Split, numbers: tuple[int, ...]) -> Split:
+    assert split.labels is not None  # label_numbers has looked
+    kept = np.flatnonzero(~np.isin(split.labels, numbers))
+    names = tuple(split.names[row] for row in kept) if split.names else ()
+    return Split(_rows(split.items, kept), split.labels[kept], names)
+
+
+def _rows(items: Items, kept: NDArray[np.int64]) -> Items:
+    """Some rows; of items that are larger than memory, none is copied."""
+    if isinstance(items, Rows):
+        return Rows(items.array, items.numbers(kept))
+    row_bytes = items.nbytes // max(1, len(items))
+    return Rows(items, kept) if row_bytes * len(kept) > IN_MEMORY else items[kept]
