@@ -22,6 +22,7 @@ from .data_options import (
     reads_data,
 )
 from .options import JsonOption, QuietOption
+from .train_preview import check_preview
 from .train_report import TrainReport
 
 DEFAULT = TrainConfig()
@@ -191,6 +192,16 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write numbers and pictures for TensorBoard into the run's folder.")
     ] = False,
+    preview: Annotated[
+        bool | None,
+        typer.Option(
+            "--preview/--no-preview",
+            help="Draw reconstructions, samples and the loss curve above the bar; without either, in a terminal with colours.",
+        ),
+    ] = None,
+    preview_every: Annotated[
+        int, typer.Option("--preview-every", metavar="EPOCHS", min=1, help="Epochs from one drawing to the next.")
+    ] = 1,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -205,6 +216,7 @@ def train(
         from vaekit.training.ranks import is_first, local_device, ranks
         from vaekit.training.trainer import choose_device
         from vaekit.training.trainer import train as run_training
+    check_preview(preview, console(), plain=quiet or as_json)
     if resume is not None:
         _refuse_other_options(context)
         info = RunInfo.read(resume)
@@ -227,13 +239,13 @@ def train(
                 config = _config(chosen, real_values=True)
             report = TrainReport(config, dataset.spec, quiet=quiet or silent, silent=silent)
             report.begin(dataset)
-            board = None
             if tensorboard and is_first():
                 from vaekit.training.tracking import TensorBoard
 
                 spec = config.spec(dataset.spec)
                 board = stack.enter_context(TensorBoard(folder, dataset, spec, resume=resume is not None))
-                report.also = board.epoch
+                report.also = board
+            report.open(dataset, resume, preview=preview is not False, every=preview_every)
             stack.enter_context(report.bar())
             checkpoint = run_training(
                 dataset,
@@ -242,7 +254,7 @@ def train(
                 resume=resume is not None,
                 on_epoch=report.epoch,
                 on_progress=report.progress,
-                on_weights=None if board is None else board.weights,
+                on_weights=report.weights if report.looks else None,
             )
     except KeyboardInterrupt:
         if is_first():
@@ -298,7 +310,7 @@ def _scale(text: str) -> float | str:
 
 def _refuse_other_options(context: typer.Context) -> None:
     """A resumed run has its own options; another one given beside --resume would be ignored, so it is an error."""
-    free = {"resume", "tensorboard", "quiet", "as_json"}
+    free = {"resume", "tensorboard", "preview", "preview_every", "quiet", "as_json"}
     refused = from_command_line(context, set(context.params) - free)
     given = [parameter.opts[0] for parameter in context.command.params if parameter.name in refused]
     if given:

@@ -1,12 +1,13 @@
-"""What `vaekit train` shows while it runs: a progress bar, or plain lines where there is no terminal.
+"""What `vaekit train` shows while it runs: a bar with pictures and a curve above it, or plain lines where there is no terminal.
 
 Needs: rich.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vaekit.elbo import bits_per_dimension
@@ -14,12 +15,16 @@ from vaekit.spec import DataSpec
 from vaekit.training.config import TrainConfig
 
 from .console import console
+from .curve import Loss, loss_line
+from .in_place import InPlace
+from .train_preview import Pane, draws
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from vaekit.datasets import Dataset
     from vaekit.training import EpochMetrics, Progress
+    from vaekit.training.tracking import TensorBoard
 
 STARVED: Final = 0.05
 """Part of an epoch that the step may wait for its items before the line says so."""
@@ -34,10 +39,41 @@ class TrainReport:
         self._silent = silent
         self._bar: Bar | None = None
         self._task: Any = None
-        self._wanted = not quiet and self._console.is_terminal
+        self._wanted = not quiet and draws(self._console)
+        self._ends_with_curve = not quiet and self._console.is_terminal
         self._size = data.size
-        self.also: Callable[[EpochMetrics], None] | None = None
-        """Called with each epoch's numbers besides."""
+        self.also: TensorBoard | None = None
+        """Given each epoch's numbers and weights besides."""
+        self._pane: Pane | None = None
+        self._place = InPlace(self._console)
+        self._losses: list[Loss] = []
+        self._waiting: list[str] = []
+        self._shown = False
+        """Whether a curve stands above the bar."""
+
+    @property
+    def looks(self) -> bool:
+        """Whether an epoch's weights are wanted, for pictures."""
+        return self._pane is not None or self.also is not None
+
+    def open(self, data: Dataset, resumed: Path | None, *, preview: bool, every: int) -> None:
+        """Make what will stand above the bar, and take in the epochs that a resumed run has behind it.
+
+        Args:
+            data: Its test items are drawn.
+            resumed: The folder of the run that goes on.
+            preview: Whether anything may stand there.
+            every: Epochs from one picture to the next.
+        """
+        from vaekit.training.checkpoint import Checkpoint, checkpoint_folders
+
+        if not self._ends_with_curve:
+            return
+        history = Checkpoint.latest(resumed).history if resumed is not None and checkpoint_folders(resumed) else ()
+        self._losses = [Loss(m["epoch"], m["train_negative_elbo"], m["test_negative_elbo"]) for m in history]
+        if self._wanted and preview:
+            spec, epochs = self._config.spec(data.spec), self._config.epochs
+            self._pane = Pane(self._console, data, spec, every=every, epochs=epochs)
 
     def begin(self, data: Dataset) -> None:
         """Say what is trained on what."""
@@ -54,10 +90,29 @@ class TrainReport:
 
     @contextmanager
     def bar(self) -> Iterator[None]:
-        """Show a bar with epoch, rate, time left and the loss while the block runs."""
-        if not self._wanted:
-            yield
-            return
+        """Show a bar with epoch, rate, time left and the loss while the block runs; whatever ends it, end with the curve."""
+        try:
+            if self._wanted:
+                self._console.push_render_hook(self._place)
+                try:
+                    with self._moving():
+                        yield
+                finally:
+                    self._console.pop_render_hook()
+            else:
+                yield
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Print what an error kept from being drawn, and the curve in one line, unless the pane shows it."""
+        for line in self._waiting:
+            self._print(line)
+        if self._ends_with_curve and self._losses and not self._shown:
+            self._print(loss_line(self._losses, self._console.width, self._console.encoding))
+
+    @contextmanager
+    def _moving(self) -> Iterator[None]:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
@@ -90,15 +145,30 @@ class TrainReport:
         )
 
     def epoch(self, metrics: EpochMetrics) -> None:
-        """Print an epoch's line."""
+        """Print an epoch's line; with a pane it waits for the epoch's pictures, so that both are drawn at once."""
         m = metrics
-        self._print(
+        line = (
             f"epoch {m.epoch}/{self._config.epochs}  train -ELBO {m.train_negative_elbo:.2f}  "
             f"test -ELBO {m.test_negative_elbo:.2f} = {m.test_reconstruction:.2f} reconstruction + {m.test_kl:.2f} KL  "
             f"{self._bits(m)}{m.steps / m.seconds:.0f} steps/s  {m.seconds:.1f} s{_waiting(m)}"
         )
+        self._losses.append(Loss(m.epoch, m.train_negative_elbo, m.test_negative_elbo))
+        if self._pane is None:
+            self._print(line)
+        else:
+            self._waiting.append(line)
         if self.also is not None:
-            self.also(metrics)
+            self.also.epoch(metrics)
+
+    def weights(self, epoch: int, model: Any) -> None:
+        """Draw an epoch's line and pictures."""
+        if self._pane is not None:
+            self._pane.weights(epoch, model)
+            block = self._pane.lines(self._losses)
+            self._place.show(self._waiting, block)
+            self._waiting, self._shown = [], bool(block)
+        if self.also is not None:
+            self.also.weights(epoch, model)
 
     def _bits(self, metrics: EpochMetrics) -> str:
         if self._config.likelihood != "discretized-logistic":

@@ -18,17 +18,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from vaekit.datasets import Dataset
 from vaekit.errors import MissingDependencyError, OutputError
 from vaekit.images import grid, to_uint8
-from vaekit.latents import prior
 from vaekit.spec import ModelSpec
 from vaekit.training.checkpoint import Checkpoint, checkpoint_folders
-from vaekit.training.models import DecoderGraph, EncoderGraph
+from vaekit.training.preview import Previewer
 from vaekit.training.trainer import EpochMetrics
 
 FOLDER: Final = "tensorboard"
@@ -59,10 +57,9 @@ class TensorBoard:
     def __init__(self, run: str | Path, data: Dataset, spec: ModelSpec, *, resume: bool = False, seed: int = 0) -> None:
         self._make = _summary_writer()
         self._run = Path(run)
-        self._spec = spec
-        self._pictures = spec.data.is_image
-        self._x = data.test.pixels(slice(RECONSTRUCTIONS)) if self._pictures else None
-        self._z = prior(SAMPLES, spec.latent, seed=seed)
+        self._preview: Previewer | None = None
+        if spec.data.is_image:
+            self._preview = Previewer(data.test.pixels(slice(RECONSTRUCTIONS)), spec, samples=SAMPLES, seed=seed)
         self._done = Checkpoint.latest(self._run).epoch if resume and checkpoint_folders(self._run) else 0
         self._writer: Any = None
 
@@ -94,17 +91,12 @@ class TensorBoard:
         Raises:
             OutputError: The disk does not take them.
         """
-        if self._x is None:
+        if self._preview is None:
             return
-        device = next(model.parameters()).device
-        encoder, decoder = EncoderGraph(model, self._spec).to(device), DecoderGraph(model, self._spec).to(device)
-        with torch.inference_mode():
-            found = encoder(torch.from_numpy(self._x).to(device))
-            mean = found[0] if isinstance(found, tuple) else found
-            x_hat = decoder(mean).float().cpu().numpy()
-            sheets = {"reconstructions": in_pairs_of_rows(self._x, x_hat, COLUMNS)}
-            if self._spec.kind == "vae":  # an autoencoder has no prior to draw from
-                sheets["samples"] = decoder(torch.from_numpy(self._z).to(device)).float().cpu().numpy()
+        made = self._preview(model)
+        sheets = {"reconstructions": in_pairs_of_rows(made.x, made.x_hat, COLUMNS)}
+        if made.samples is not None:
+            sheets["samples"] = made.samples
         with self._to_disk() as writer:
             for name, images in sheets.items():
                 writer.add_image(name, to_uint8(grid(images, COLUMNS)[None])[0], epoch, dataformats="HWC")
