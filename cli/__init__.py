@@ -25,6 +25,7 @@ from .doctor import doctor
 from .embed import embed
 from .encode import encode
 from .evaluate import evaluate
+from .explore import explore
 from .export import export
 from .figures import figures
 from .inspect import inspect
@@ -32,7 +33,9 @@ from .morph import morph
 from .pack import pack, unpack
 from .reconstruct import reconstruct
 from .sample import sample
+from .score import score
 from .train import train
+from .traverse import traverse
 from .verify import verify
 
 app = typer.Typer(
@@ -43,7 +46,22 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 MAKING = (train, export, verify, evaluate, bench, inspect)
-USING = (sample, reconstruct, morph, figures, encode, decode, pack, unpack, embed, data, doctor)
+USING = (
+    sample,
+    reconstruct,
+    morph,
+    traverse,
+    score,
+    explore,
+    figures,
+    encode,
+    decode,
+    pack,
+    unpack,
+    embed,
+    data,
+    doctor,
+)
 for command in (*MAKING, *USING):  # the order of `vaekit --help`
     app.command()(command)
 

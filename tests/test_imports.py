@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BASE = "base"
 BASE_MODULES = {
     *("bundle", "cores", "elbo", "errors", "fields", "graphguard", "graphinfo", "images", "latents", "manifest"),
-    *("noise", "packing", "places", "precisions", "spec", "storage"),
+    *("appio", "noise", "packing", "places", "plane", "precisions", "scores", "spec", "storage"),
 }
 PUBLIC = "public"
 """`vaekit/__init__.py`: gathers the public names of base and runtime."""
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "training": {BASE, "datasets", "training", PUBLIC},
     "exporting": {BASE, "datasets", "training", "runtime", "exporting"},
     "embedding": {BASE, "runtime", "embedding", PUBLIC},
+    "explorer": {BASE, "datasets", "runtime", "explorer"},
     "figures": {BASE, "datasets", "runtime", "figures", "figures.trained"},
     "figures.trained": {BASE, "datasets", "runtime", "figures", "training"},
     "cli": {
@@ -40,11 +41,14 @@ MAY_IMPORT = {
         "runtime",
         "exporting",
         "embedding",
+        "explorer",
         "figures",
         "figures.trained",
         "cli",
+        "cli.explorer",
         PUBLIC,
     },
+    "cli.explorer": {BASE, "datasets", "runtime", "explorer", "cli", "cli.explorer"},
     PUBLIC: {BASE, "runtime"},
     "main": {"cli"},
 }
@@ -57,9 +61,11 @@ OUTSIDE = {
     "training": {"numpy", "torch", "safetensors"},
     "exporting": {"numpy", "torch", "onnx", "onnxscript", "onnxruntime"},
     "embedding": {"numpy", "onnx", "emx_onnx_cgen"},
+    "explorer": {"numpy"},
     "figures": {"numpy", "matplotlib", "PIL", "sklearn", "umap"},
     "figures.trained": {"numpy", "torch"},
-    "cli": {"numpy", "typer", "rich", "torch", "PIL"},
+    "cli": {"numpy", "typer", "rich", "torch", "PIL", "textual_image"},
+    "cli.explorer": {"numpy", "rich", "textual"},
     PUBLIC: set(),
     "main": set(),
 }
@@ -67,7 +73,7 @@ OUTSIDE = {
 
 HEAVY = {
     *("torch", "onnx", "onnxruntime", "onnxscript", "typer", "rich"),
-    *("PIL", "safetensors", "pyarrow", "ray", "matplotlib", "sklearn", "umap"),
+    *("PIL", "safetensors", "pyarrow", "ray", "matplotlib", "sklearn", "umap", "textual", "textual_image"),
 }
 
 
@@ -88,7 +94,9 @@ def room(module: str) -> str:
         return BASE
     if parts[1:3] == ["figures", "trained"]:  # the one module of the figures that needs torch
         return "figures.trained"
-    if parts[1] in ("cli", "datasets", "runtime", "training", "exporting", "embedding", "figures"):
+    if parts[1:3] == ["cli", "explorer"]:  # the one part of the command line that is built on textual
+        return "cli.explorer"
+    if parts[1] in ("cli", "datasets", "runtime", "training", "exporting", "embedding", "explorer", "figures"):
         return parts[1]
     return PUBLIC  # a name of vaekit/__init__.py, as in `from vaekit import load`
 
@@ -150,8 +158,9 @@ def test_every_import_is_one_that_the_room_may_have(path: Path) -> None:
 
 
 def quick_sources() -> list[Path]:
-    """Modules of all rooms but training and exporting, which need torch and onnx anyway."""
-    return [path for path in sources() if room(module_name(path)) not in ("training", "exporting", "figures.trained")]
+    """Modules of all rooms but those that need torch and onnx, or textual, anyway."""
+    heavy = ("training", "exporting", "figures.trained", "cli.explorer")
+    return [path for path in sources() if room(module_name(path)) not in heavy]
 
 
 @pytest.mark.parametrize("path", quick_sources(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -161,15 +170,15 @@ def test_heavy_packages_are_imported_inside_functions_where_a_start_must_be_quic
     for line, name, at_once in imports(path):
         top = name.split(".")[0]
         assert not (at_once and top in HEAVY - quick), f"{path.relative_to(ROOT)}:{line} imports {name} at once"
-        heavy_room = top == "vaekit" and room(name) in ("exporting", "figures.trained")
-        assert not (at_once and heavy_room), f"{path.relative_to(ROOT)}:{line} imports {name}, and so torch, at once"
+        heavy_room = top == "vaekit" and room(name) in ("exporting", "figures.trained", "cli.explorer")
+        assert not (at_once and heavy_room), f"{path.relative_to(ROOT)}:{line} imports {name}, a heavy room, at once"
 
 
 def test_nobody_imports_the_command_line_but_the_entry_point() -> None:
     importers = {
         module_name(path)
         for path in sources()
-        if path.parent.name != "cli"
+        if room(module_name(path)) not in ("cli", "cli.explorer")
         for _, name, _ in imports(path)
         if room(name) == "cli" and name.startswith("vaekit")
     }
@@ -221,6 +230,7 @@ def loaded_by(code: str) -> set[str]:
         ("import vaekit.training", set()),
         ("import vaekit.embedding, vaekit.embedding.files", set()),
         ("import vaekit.figures, vaekit.figures.projection", set()),
+        ("import vaekit.explorer, vaekit.explorer.explorer, vaekit.explorer.saving", set()),
         ("import rich, PIL.Image", {"rich", "PIL"}),  # the control: this check can fail
     ],
 )
@@ -247,7 +257,10 @@ def test_the_packages_of_the_wheel_are_the_folders() -> None:
     assert mapped == {"vaekit.cli": "cli", "vaekit.exports": "exports"}
     for folder in mapped.values():
         assert (ROOT / folder / "__init__.py").exists()
-    assert sorted(settings["packages"]) == sorted(packages | set(mapped))
+    inside = {
+        f"vaekit.{folder.parent.name}.{folder.name}" for folder in ROOT.glob("cli/*/") if any(folder.glob("*.py"))
+    }
+    assert sorted(settings["packages"]) == sorted(packages | set(mapped) | inside)
 
 
 def test_every_folder_with_code_is_a_package() -> None:

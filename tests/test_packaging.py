@@ -74,7 +74,19 @@ def test_constraints_are_within_what_users_are_bound_to(project: dict[str, Any])
         *project["project"]["dependencies"],
         *(
             line
-            for name in ("cpu", "train", "tables", "tensorboard", "ray", "plots", "tsne", "embed", "dev")
+            for name in (
+                "cpu",
+                "train",
+                "tables",
+                "tensorboard",
+                "ray",
+                "plots",
+                "terminal",
+                "explore",
+                "tsne",
+                "embed",
+                "dev",
+            )
             for line in extras[name]
         ),
     ):

@@ -6,12 +6,15 @@ Needs: NumPy; scikit-learn (the extra vaekit[tsne]), umap-learn (vaekit[umap]) i
 from __future__ import annotations
 
 import warnings
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.errors import ConfigError, DataError, MissingDependencyError
+from vaekit.plane import PrincipalAxes, principal_axes
+
+__all__ = ["PROJECTIONS", "PrincipalAxes", "Projection", "check_projection", "embed", "principal_axes"]
 
 Projection = Literal["pca", "tsne", "umap"]
 PROJECTIONS: Final = get_args(Projection)
@@ -22,45 +25,6 @@ FEWEST: Final = 5
 PERPLEXITY: Final = 30.0
 NEIGHBOURS: Final = 15
 """What t-SNE and UMAP usually take; fewer where there are few items."""
-
-
-class PrincipalAxes(NamedTuple):
-    """A plane through the codes on which they spread most.
-
-    Attributes:
-        centre: Mean of the codes, (D,).
-        axes: Two orthonormal directions, (2, D); each one's largest component is positive, so that the picture is not mirrored
-            from run to run. With D = 1 the second is zero.
-        shares: Their parts of the whole variance, (2,).
-    """
-
-    centre: NDArray[np.float64]
-    axes: NDArray[np.float64]
-    shares: NDArray[np.float64]
-
-    def project(self, codes: NDArray[Any]) -> NDArray[np.float64]:
-        """Give the codes' places on the plane, (N, D) -> (N, 2)."""
-        return np.asarray((codes.astype(np.float64) - self.centre) @ self.axes.T)
-
-
-def principal_axes(codes: NDArray[Any]) -> PrincipalAxes:
-    """Find the two directions in which codes vary most, by a singular value decomposition of the centred codes.
-
-    Args:
-        codes: (N, D), N at least 1.
-
-    Source: Pearson 1901, "On lines and planes of closest fit to systems of points in space".
-    """
-    values = codes.astype(np.float64)
-    centre = values.mean(axis=0)
-    _, singular, rows = np.linalg.svd(values - centre, full_matrices=False)
-    axes, shares = np.zeros((2, values.shape[1])), np.zeros(2)
-    count = min(2, len(rows))
-    axes[:count] = rows[:count]
-    total = float(np.square(singular).sum())
-    shares[:count] = np.square(singular[:count]) / total if total > 0 else 0
-    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
-    return PrincipalAxes(centre, axes * np.where(largest < 0, -1.0, 1.0), shares)
 
 
 def check_projection(projection: str) -> None:

@@ -1,0 +1,358 @@
+"""The application: its layout, its keys, and what each of them does.
+
+Each change makes a new view in the `Explorer`; `_show` then decodes it and gives it to all widgets.
+
+Needs: NumPy, rich, textual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.text import Text
+from textual import events, on
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.timer import Timer
+from textual.widgets import Static
+
+from vaekit.errors import VaekitError
+from vaekit.explorer.explorer import Explorer
+from vaekit.explorer.state import MORPH_STEPS, Pin
+
+from ..console import one_line
+from .atlas import Atlas
+from .dialogs import Ask, Help
+from .item import Bounds, ItemView
+from .keys import EVERYWHERE
+from .sliders import Sliders
+from .track import Track
+
+SMALLEST: Final = (60, 18)
+"""Columns and lines that the screen must have."""
+
+FRAME: Final = 0.05
+"""Seconds between two images of a morph that plays: 20 a second."""
+
+PLAY_STEP: Final = 2
+"""Hundredths of the way between them."""
+
+HINTS: Final = (
+    *(("?", "keys"), ("r", "random"), ("e", "encode"), ("a b", "pin"), ("Space", "play")),
+    *(("s", "save"), ("u", "undo"), ("Tab", "focus"), ("q", "quit"), ("0", "reset"), ("m", "map axes"), ("t", "theme")),
+    *(("l", "path"), ("Ctrl-R", "redo")),
+)
+"""The last line; what does not fit is left out."""
+
+Pick = Callable[[str], NDArray[np.float32]]
+
+
+class ExploreApp(App[None]):
+    """Walk through a latent space.
+
+    Args:
+        explorer: The model and where the walk is.
+        bounds: Smallest and largest value of each place on an item's first axis, (D, 2).
+        pick: Finds an item by label, index or file, (1, *data shape).
+        folder: Where saves go.
+        no_map: Why there is no map, where there is none.
+    """
+
+    ENABLE_COMMAND_PALETTE = False
+    TITLE = "vaekit explore"
+    CSS = """
+    Screen { layout: vertical; }
+    #title, #status, #hints { height: 1; padding: 0 1; }
+    #title, #facts, #status, #hints { text-wrap: nowrap; text-overflow: ellipsis; }
+    #title { background: $panel; }
+    #status, #hints { color: $text-muted; }
+    #body { layout: horizontal; height: 1fr; }
+    #left { width: 34; height: 1fr; }
+    #right { width: 1fr; height: 1fr; }
+    #item, #sliders, #atlas {
+        border: round $foreground 25%; border-title-color: $text-muted; border-subtitle-color: $text-muted;
+    }
+    #sliders:focus, #atlas:focus { border: round $accent; border-title-color: $text; }
+    #item { height: 1fr; }
+    #facts { height: 4; padding: 0 1; }
+    #sliders { height: 1fr; }
+    #atlas { height: 1fr; }
+    #track { padding: 0 1; }
+    #small { display: none; }
+    .tiny #small { display: block; width: 1fr; height: 1fr; content-align: center middle; text-align: center; }
+    .tiny #whole { display: none; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding(key.keys, key.action, key.text, show=False) for key in EVERYWHERE]
+
+    def __init__(
+        self, explorer: Explorer, *, bounds: Bounds, pick: Pick, folder: Path = Path("explored"), no_map: str = ""
+    ) -> None:
+        super().__init__()
+        self.explorer = explorer
+        self._pick = pick
+        self._folder = folder
+        self._timer: Timer | None = None
+        self._texts: dict[str, Text] = {}
+        # Kept, since a query looks at the uppermost screen alone, and a morph goes on under the list of keys.
+        self._statics = {name: Static(id=name) for name in ("small", "title", "facts", "status", "hints")}
+        self._forward = True
+        self._left = Vertical(id="left")
+        vae = explorer.vae
+        self.item_view = ItemView(vae.spec.data, bounds)
+        self.sliders = Sliders(explorer.order, vae.manifest.statistics.kl)
+        self.atlas = Atlas(explorer.landscape, no_map)
+        self.track = Track()
+
+    def compose(self) -> ComposeResult:
+        """Item and facts on the left, sliders and map on the right, the way from A to B below."""
+        said = self._statics
+        yield said["small"]
+        with Vertical(id="whole"):
+            yield said["title"]
+            with Container(id="body"):
+                with self._left:
+                    yield self.item_view
+                    yield said["facts"]
+                with Vertical(id="right"):
+                    yield self.sliders
+                    yield self.atlas
+            yield self.track
+            yield said["status"]
+            yield said["hints"]
+
+    def on_mount(self) -> None:
+        """Say what is what, and show the first view."""
+        spec = self.explorer.vae.spec
+        self.item_view.border_title = "decoded"
+        self._write("title", self._heading())
+        unit = "the prior's σ" if spec.kind == "vae" else "σ of the training codes"
+        self.sliders.border_title = f"latent code, in {unit}"
+        active = f"{len(self.explorer.order)} of {spec.latent} active"
+        self.sliders.border_subtitle = f"{active} · value, KL in nats" if spec.kind == "vae" else active
+        self.sliders.focus()
+        self._show()
+
+    def on_unmount(self) -> None:
+        """Nothing plays on after the end."""
+        self._stop()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Give the image the room that whole pixels need, and the rest to what stands beside it."""
+        width, height = event.size  # the application's own size follows later
+        small = width < SMALLEST[0] or height < SMALLEST[1]
+        self.screen_stack[0].set_class(small, "tiny")
+        if small:
+            self._statics["small"].update(_too_small(width, height))
+            return
+        data = self.explorer.vae.spec.data
+        room = width * 11 // 20 - 2
+        wanted = room
+        if data.is_chw:
+            _, rows, columns = data.shape
+            scale = min(room // columns, 2 * (height - 10) // rows)
+            wanted = columns * scale if scale else room
+            self.item_view.styles.height = -(-rows * scale // 2) + 2 if scale else "1fr"
+        self._left.styles.width = min(room, max(30, wanted)) + 2
+        lines = len(self.explorer.order) + 2
+        self.sliders.styles.height = min(lines, max(5, (height - 4) // 2))
+        self._write("hints", self._hints(width - 2))
+
+    def _show(self, said: str = "") -> None:
+        """Decode the view, and show it everywhere."""
+        explorer, view = self.explorer, self.explorer.view
+        self.item_view.show_item(explorer.item())
+        self.sliders.show_values(explorer.values)
+        if explorer.plane is not None and explorer.landscape is not None:
+            self.atlas.show_plane(explorer.plane)
+            self.atlas.border_title = f"posterior means of {one_line(explorer.landscape.of)}"
+            self.atlas.show_codes(view.z, (("A", view.a), ("B", view.b)))
+        else:
+            self.atlas.border_title = "no map"
+        self.track.show_view(view, playing=self._timer is not None)
+        self._write("facts", self._facts())
+        self._say(said)
+
+    def _say(self, said: object, style: str = "") -> None:
+        text = Text(one_line(said), style=style, no_wrap=True, overflow="ellipsis")
+        self._write("status", text)
+
+    def _write(self, where: str, text: Text) -> None:
+        """Change a text without a new layout; one that stands there already costs nothing."""
+        if self._texts.get(where) != text:
+            self._texts[where] = text
+            self._statics[where].update(text, layout=False)
+
+    def _refused(self, error: VaekitError) -> None:
+        self._say(error, "bold red")
+
+    def _heading(self) -> Text:
+        spec, name = self.explorer.vae.spec, one_line(self.explorer.vae.manifest.name)
+        kind = "VAE" if spec.kind == "vae" else "autoencoder"
+        shape = " × ".join(map(str, spec.data.shape))
+        return Text.assemble(
+            ("vaekit explore", "bold"), f"  {name}  ·  {kind}, {spec.latent} latent, items of {shape}", no_wrap=True
+        )
+
+    def _facts(self) -> Text:
+        view, history = self.explorer.view, self.explorer.history
+        length = float(np.linalg.norm(self.explorer.values))
+        typical = np.sqrt(len(view.z))
+        return Text.assemble(
+            ("from    ", "dim"), f"{one_line(view.origin)}\n",
+            ("seed    ", "dim"), f"{view.seed}\n",
+            ("length  ", "dim"), f"{length:.2f} σ (prior ≈ {typical:.2f})\n",
+            ("steps   ", "dim"), f"{len(history.past)} to undo, {len(history.future)} to redo",
+            no_wrap=True,
+        )  # fmt: skip
+
+    def _hints(self, width: int) -> Text:
+        text = Text(no_wrap=True)
+        for key, what in HINTS:
+            hint = Text.assemble(("  " if text else ""), (key, "bold"), f" {what}")
+            if len(text) + len(hint) > width:
+                break
+            text += hint
+        return text
+
+    @on(Sliders.Moved)
+    def _slide(self, event: Sliders.Moved) -> None:
+        self._stop()
+        self.explorer.set_value(event.dimension, event.value, event.mark)
+        self._show()
+
+    @on(Atlas.Walked)
+    def _walk(self, event: Atlas.Walked) -> None:
+        self._stop()
+        self.explorer.walk(event.right, event.up)
+        self._show()
+
+    @on(Atlas.Jumped)
+    def _jump(self, event: Atlas.Jumped) -> None:
+        self._stop()
+        self.explorer.jump(event.place, "drag map")
+        self._show()
+
+    @on(Track.Moved)
+    def _go_along(self, event: Track.Moved) -> None:
+        self._stop()
+        self._try(lambda: self.explorer.morph(event.t, event.mark))
+
+    @on(Sliders.Settled)
+    @on(Atlas.Settled)
+    @on(Track.Settled)
+    def _settle(self) -> None:
+        self.explorer.settle()
+
+    def action_randomise(self) -> None:
+        """Draw the next seed."""
+        self._try(self.explorer.randomise)
+
+    def action_reset(self) -> None:
+        """Put all dimensions at 0."""
+        self._try(self.explorer.reset)
+
+    def action_pin(self, which: Pin) -> None:
+        """Hold this point as A or B."""
+        self._try(lambda: self.explorer.pin(which), f"point {which} is pinned")
+
+    def action_go(self, which: Pin) -> None:
+        """Go to A or B."""
+        self._try(lambda: self.explorer.go(which))
+
+    def action_bend(self) -> None:
+        """Change the way's shape."""
+        self._try(self.explorer.bend)
+        self._show(f"the way from A to B is {self.explorer.view.path}")
+
+    def action_turn_map(self) -> None:
+        """Change the map's axes."""
+        self._try(self.explorer.turn_map)
+
+    def action_undo(self) -> None:
+        """Undo a step."""
+        self._stop()
+        self._show("" if self.explorer.undo() else "there is nothing to undo")
+
+    def action_redo(self) -> None:
+        """Redo a step."""
+        self._stop()
+        self._show("" if self.explorer.redo() else "there is nothing to redo")
+
+    def action_save(self) -> None:
+        """Write what is shown."""
+        try:
+            folder = self.explorer.save(self._folder)
+        except VaekitError as error:
+            self._refused(error)
+            return
+        names = ", ".join(sorted(path.name for path in folder.iterdir()))
+        self._show(f"saved {folder}: {names}")
+
+    def action_encode(self) -> None:
+        """Ask for an item, and go to its posterior mean."""
+        self._stop()
+        self.push_screen(Ask("An item: a label (3), an index (@17), or an image file."), self._encode)
+
+    def _encode(self, which: str | None) -> None:
+        if which is not None:
+            self._try(lambda: self.explorer.encode(self._pick(which), f"item {which}, encoded"))
+
+    def action_play(self) -> None:
+        """Play the way from A to B, or stop."""
+        if self._timer is not None:
+            self._stop()
+            self._show()
+            return
+        try:
+            self.explorer.settle()
+            self.explorer.morph(self.explorer.view.t or 0, "play")
+        except VaekitError as error:
+            self._refused(error)
+            return
+        self._forward = True
+        self._timer = self.set_interval(FRAME, self.advance)
+        self._show()
+
+    def advance(self) -> None:
+        """One image further on the way; at its ends, turn round."""
+        t = self.explorer.view.t or 0
+        if t >= MORPH_STEPS:
+            self._forward = False
+        elif t <= 0:
+            self._forward = True
+        self.explorer.morph(t + (PLAY_STEP if self._forward else -PLAY_STEP), "play")
+        self._show()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+            self.explorer.settle()
+
+    def action_turn_theme(self) -> None:
+        """Change between dark and light; the image's colours stay."""
+        self.theme = "textual-light" if self.current_theme.dark else "textual-dark"
+
+    def action_help(self) -> None:
+        """List the keys."""
+        self.push_screen(Help())
+
+    def _try(self, change: Callable[[], None], said: str = "") -> None:
+        """Make a change and show it, or say in one line why there is none."""
+        self._stop()
+        try:
+            change()
+        except VaekitError as error:
+            self._refused(error)
+            return
+        self._show(said)
+
+
+def _too_small(width: int, height: int) -> str:
+    columns, lines = SMALLEST
+    return f"vaekit explore needs a screen of {columns} x {lines} characters; this one has {width} x {height}."

@@ -1,0 +1,257 @@
+"""The map: posterior means of items as braille dots in the colour of their label, and where the shown code stands.
+
+A character has 2 x 4 dots, and the colour of the label that has most of them. Under the map stand the labels.
+
+Needs: NumPy, rich, textual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from vaekit.explorer.landscape import Landscape, Plane
+
+from .sliders import LARGE, SMALL
+
+BRAILLE: Final = 0x2800
+BITS: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])  # (row, column) -> bit
+
+ON_DARK: Final = (
+    *("#4fa3ff", "#ff9f40", "#43d18d", "#ff6b6b", "#c58bff"),
+    *("#d6a36f", "#ff8fd0", "#b8c0cc", "#dede4a", "#3fd9e6"),
+)
+ON_LIGHT: Final = (
+    *("#005fb8", "#b35900", "#007a45", "#c4161c", "#7b2fbe"),
+    *("#7a4a1e", "#b0197e", "#586069", "#6f6f00", "#007a87"),
+)
+"""Colours of labels on a dark and on a light ground; from the eleventh label on they come again."""
+
+HERE: Final = "◉"
+MARGIN: Final = 0.04
+"""Part of the map that stays free around the items."""
+
+
+class Atlas(Widget, can_focus=True):
+    """The map of a landscape.
+
+    Args:
+        landscape: The items, or None.
+        reason: What to say where there is no landscape.
+    """
+
+    DEFAULT_CSS = """
+    Atlas > .atlas--plain { color: $accent; }
+    Atlas > .atlas--muted { color: $text-muted; }
+    Atlas > .atlas--here { color: $text; text-style: bold reverse; }
+    Atlas > .atlas--pin { color: $text; text-style: bold; background: $primary 40%; }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"atlas--{part}" for part in ("plain", "muted", "here", "pin")}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", f"walk(-{SMALL}, 0)", show=False),
+        Binding("right", f"walk({SMALL}, 0)", show=False),
+        Binding("up", f"walk(0, {SMALL})", show=False),
+        Binding("down", f"walk(0, -{SMALL})", show=False),
+        Binding("shift+left", f"walk(-{LARGE}, 0)", show=False),
+        Binding("shift+right", f"walk({LARGE}, 0)", show=False),
+        Binding("shift+up,pageup", f"walk(0, {LARGE})", show=False),
+        Binding("shift+down,pagedown", f"walk(0, -{LARGE})", show=False),
+    ]
+
+    class Walked(Message):
+        """The code is to move so far in the plane."""
+
+        def __init__(self, right: float, up: float) -> None:
+            super().__init__()
+            self.right, self.up = right, up
+
+    class Jumped(Message):
+        """The code is to stand at a place of the plane."""
+
+        def __init__(self, place: tuple[float, float]) -> None:
+            super().__init__()
+            self.place = place
+
+    class Settled(Message):
+        """A drag has ended."""
+
+    def __init__(self, landscape: Landscape | None, reason: str = "") -> None:
+        super().__init__(id="atlas")
+        self._landscape = landscape
+        self._reason = reason
+        self._plane: Plane | None = None
+        self._ground: tuple[object, list[Strip]] | None = None
+        self._places: NDArray[np.float64] = np.zeros((0, 2))
+        self._window = np.array([[-1.0, -1.0], [1.0, 1.0]])  # lower left and upper right corner
+        self._signs: list[tuple[NDArray[np.float64], str, str]] = []
+        self._dragging = False
+        self._names: list[int] = []
+
+    def on_mount(self) -> None:
+        """Know the labels."""
+        if self._landscape is not None and self._landscape.labels is not None:
+            self._names = [int(label) for label in np.unique(self._landscape.labels)]
+
+    def show_plane(self, plane: Plane) -> None:
+        """Show the items on another plane."""
+        if self._landscape is None or plane is self._plane:
+            return
+        self._plane = plane
+        self._places = self._landscape.places(plane)
+        low, high = self._places.min(axis=0), self._places.max(axis=0)
+        size = np.where(high > low, high - low, 1.0)
+        self._window = np.stack([low - MARGIN * size, high + MARGIN * size])
+        self.refresh()
+
+    def show_codes(self, here: NDArray[np.float32], pins: Sequence[tuple[str, NDArray[np.float32] | None]]) -> None:
+        """Show where codes stand: the one that is decoded, and those that are pinned."""
+        if self._plane is not None:
+            signs = [(self._plane.place(z), name, "atlas--pin") for name, z in pins if z is not None]
+            before = {self.cell(place)[1] for place, _, _ in self._signs}
+            self._signs = [*signs, (self._plane.place(here), HERE, "atlas--here")]
+            changed = before | {self.cell(place)[1] for place, _, _ in self._signs}
+            self.refresh(*(Region(0, line, self.size.width, 1) for line in sorted(changed)))
+
+    def cell(self, place: NDArray[np.float64]) -> tuple[int, int]:
+        """Column and line of a place; one beyond the map stands at its edge."""
+        column, line = self._cells(place[None])[0]
+        return int(column), int(line)
+
+    def place(self, x: int, y: int) -> tuple[float, float]:
+        """The place in the middle of a character."""
+        width, height = self._room()
+        part = np.array([(x + 0.5) / width, 1 - (y + 0.5) / height])
+        right, up = self._window[0] + part * (self._window[1] - self._window[0])
+        return float(right), 0.0 if self._plane is not None and self._plane.flat else float(up)
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the map, or of the labels under it."""
+        if self._plane is None:
+            return self._said(y)
+        lines = self._lines()
+        strip = lines[min(y, len(lines) - 1)]
+        for place, sign, name in self._signs:
+            column, line = self.cell(place)
+            if line == y:
+                here = Strip([Segment(sign, self.get_component_rich_style(name))])
+                strip = Strip.join([strip.crop(0, column), here, strip.crop(column + 1)])
+        return strip
+
+    def action_walk(self, right: float, up: float) -> None:
+        """Move the code."""
+        self.post_message(self.Walked(right, up))
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """Jump, and begin to drag."""
+        at = event.get_content_offset(self)
+        if self._plane is not None and at is not None and at.y < self._room()[1]:
+            self._dragging = True
+            self.capture_mouse()
+            self.post_message(self.Jumped(self.place(at.x, at.y)))
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """Drag."""
+        if self._dragging:
+            width, height = self._room()
+            x = min(width - 1, max(0, event.screen_x - self.content_region.x))
+            y = min(height - 1, max(0, event.screen_y - self.content_region.y))
+            self.post_message(self.Jumped(self.place(int(x), int(y))))
+
+    def on_mouse_up(self) -> None:
+        """End a drag."""
+        if self._dragging:
+            self._dragging = False
+            self.release_mouse()
+            self.post_message(self.Settled())
+
+    def _room(self) -> tuple[int, int]:
+        """Columns and lines of the map itself."""
+        return max(1, self.size.width), max(1, self.size.height - 1)
+
+    def _cells(self, places: NDArray[np.float64], fine: tuple[int, int] = (1, 1)) -> NDArray[np.int64]:
+        """Column and line of places, (N, 2), in characters, or in dots of so many a character."""
+        size = np.array(self._room()) * fine
+        part = (places - self._window[0]) / (self._window[1] - self._window[0])
+        part[:, 1] = 1 - part[:, 1]  # lines count from the top
+        return np.asarray(np.clip(np.floor(part * size), 0, size - 1), np.int64)
+
+    def _lines(self) -> list[Strip]:
+        """The map without the shown code, and the labels under it: kept, since a change moves no item."""
+        key = (self._plane, self.size, self.app.theme)
+        if self._ground is None or self._ground[0] != key:
+            plain = self.rich_style
+            lines = [*self._draw(), self._legend()]
+            self._ground = (key, [line.adjust_cell_length(self.size.width, plain) for line in lines])
+        return self._ground[1]
+
+    def _draw(self) -> list[Strip]:
+        """Neighbours of one label share a segment."""
+        width, height = self._room()
+        columns, rows = self._cells(self._places, (2, 4)).T
+        bits = np.zeros((height, width), np.int64)
+        np.bitwise_or.at(bits, (rows // 4, columns // 2), BITS[rows % 4, columns % 2])
+        labels = self._landscape.labels if self._landscape is not None else None
+        most = np.zeros((height, width), np.int64)
+        if labels is not None and self._names:
+            counts = np.zeros((height, width, len(self._names)), np.int32)
+            np.add.at(counts, (rows // 4, columns // 2, np.searchsorted(self._names, labels)), 1)
+            most = counts.argmax(axis=2)
+        colours, plain = self._colours(), self.rich_style
+        most = np.where(bits > 0, most % len(colours), -1)
+        strips = []
+        for codes, line in zip(bits.tolist(), most.tolist(), strict=True):
+            segments, start = [], 0
+            for at in range(1, width + 1):
+                if at == width or line[at] != line[start]:
+                    text = "".join(chr(BRAILLE + code) if code else " " for code in codes[start:at])
+                    segments.append(Segment(text, plain if line[start] < 0 else colours[line[start]]))
+                    start = at
+            strips.append(Strip(segments, width))
+        return strips
+
+    def _colours(self) -> list[Style]:
+        if not self._names:
+            return [self.get_component_rich_style("atlas--plain")]
+        plain = self.rich_style
+        palette = ON_DARK if self.app.current_theme.dark else ON_LIGHT
+        return [plain + Style(color=colour) for colour in palette]
+
+    def _legend(self) -> Strip:
+        """Which colour is which label, as many as fit; without labels, what the axes are."""
+        muted = self.get_component_rich_style("atlas--muted")
+        assert self._plane is not None
+        axes = f"→ {self._plane.names[0]}  ↑ {self._plane.names[1]}"
+        segments, left, colours = [Segment(axes, muted)], self.size.width - len(axes) - 1, self._colours()
+        for number, label in enumerate(self._names):
+            text = f" {label}"
+            if len(text) > left - 2 and number + 1 < len(self._names):
+                segments.append(Segment(" …", muted))
+                break
+            if not number:
+                segments.append(Segment(" ", muted))
+            segments.append(Segment(text, colours[number % len(colours)] + Style(bold=True)))
+            left -= len(text)
+        return Strip(segments)
+
+    def _said(self, y: int) -> Strip:
+        """Why there is no map."""
+        width = self.size.width
+        words, lines = self._reason.split(), [""]
+        for word in words:
+            if len(lines[-1]) + len(word) + 1 > width:
+                lines.append("")
+            lines[-1] = f"{lines[-1]} {word}".strip()
+        text = lines[y] if y < len(lines) else ""
+        style = self.get_component_rich_style("atlas--muted")
+        return Strip([Segment(text, style)]).adjust_cell_length(width, self.rich_style)

@@ -1,0 +1,179 @@
+"""The decoded item: an image in half blocks, a time series as lines, a row of a table as bars.
+
+An image is enlarged by the largest whole number that its room allows, each pixel a square, or made smaller by averaging
+areas. Its colours are the pixels' own, in any theme.
+
+Needs: NumPy, rich, textual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.color import Color
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+from textual.widget import Widget
+
+from vaekit.explorer.saving import in_unit_interval
+from vaekit.images import Pixels, to_uint8
+from vaekit.spec import DataSpec
+
+from ..graphics import HALF_BLOCK, Screen
+from ..lines import Lines
+from ..raster import fitted
+from .sliders import signed
+
+CELL: Final = (1, 2)
+"""Pixels of a character: one wide, two high."""
+
+MOST_STYLES: Final = 1 << 16
+"""Styles that are remembered: a grey image has no more pairs of pixels."""
+
+Bounds = NDArray[np.float64]
+
+
+class ItemView(Widget):
+    """Shows one item.
+
+    Args:
+        data: What items are.
+        bounds: Smallest and largest value of each of an item's first axis, (D, 2): where lines and bars end.
+    """
+
+    DEFAULT_CSS = """
+    ItemView > .item--name { color: $text-muted; }
+    ItemView > .item--bar { color: $accent; }
+    ItemView > .item--track { color: $foreground 25%; }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"item--name", "item--bar", "item--track"}
+
+    def __init__(self, data: DataSpec, bounds: Bounds) -> None:
+        super().__init__(id="item")
+        self._data = data
+        self._bounds = bounds
+        self._item: NDArray[np.float32] | None = None
+        self._strips: list[Strip] | None = None
+        self._pairs: dict[int, Style] = {}
+        self.drawn = 0
+        """How often an item was drawn onto the screen; benchmarks and tests wait for it."""
+
+    def show_item(self, item: NDArray[np.float32]) -> None:
+        """Show another item, (*data shape)."""
+        self._item = np.nan_to_num(item)  # a copy; a model may give anything, and pixels are numbers
+        self._strips = None
+        self.refresh()
+
+    def on_resize(self) -> None:
+        """Draw for another room."""
+        self._strips = None
+
+    def notify_style_update(self) -> None:
+        """Draw in another theme's colours what is no image."""
+        self._strips = None
+        super().notify_style_update()
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the item."""
+        if self._strips is None:
+            self._strips = self._placed(self._draw())
+            self.drawn += 1
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.rich_style)
+
+    def _placed(self, strips: list[Strip]) -> list[Strip]:
+        """An image stands in the middle of its room, lines and bars at the top."""
+        (width, height), plain = self.size, self.rich_style
+        blank = Strip.blank(width, plain)
+        if not self._data.is_chw or not strips:
+            return strips
+        free = width - strips[0].cell_length
+        left, right = (Segment(" " * size, plain) for size in (free // 2, free - free // 2))
+        return [blank] * ((height - len(strips)) // 2) + [Strip([left, *strip, right], width) for strip in strips]
+
+    def _draw(self) -> list[Strip]:
+        if self._item is None or min(self.size) < 1:
+            return []
+        if self._data.is_chw:
+            return self._image(self._item)
+        return self._series(self._item) if len(self._data.shape) == 2 else self._row(self._item)
+
+    def _image(self, item: NDArray[np.float32]) -> list[Strip]:
+        if not self._data.is_image:  # two channels, or many: the first as grey
+            item = item[:1]
+        pixels = to_uint8(in_unit_interval(item, self._data)[None])
+        return self.half_blocks(fitted(pixels, self.size.width, self.size.height, CELL)[0])
+
+    def half_blocks(self, pixels: Pixels) -> list[Strip]:
+        """Two pixels a character, (H, W, C): the upper one as the block, the lower one as what is behind it."""
+        rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.int64)
+        colours = rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
+        if len(colours) % 2:
+            colours = np.concatenate([colours, colours[-1:]])  # a lone last line is as high as two
+        strips = []
+        for codes in (colours[0::2] << 24 | colours[1::2]).tolist():
+            segments, start = [], 0
+            for at in range(1, len(codes) + 1):
+                if at == len(codes) or codes[at] != codes[start]:
+                    segments.append(Segment(HALF_BLOCK * (at - start), self._style(codes[start])))
+                    start = at
+            strips.append(Strip(segments, len(codes)))
+        return strips
+
+    def _style(self, code: int) -> Style:
+        style = self._pairs.get(code)
+        if style is None:
+            if len(self._pairs) >= MOST_STYLES:
+                self._pairs.clear()
+            upper, lower = (
+                Color.from_rgb(rgb >> 16, rgb >> 8 & 255, rgb & 255) for rgb in (code >> 24, code & 0xFFFFFF)
+            )
+            style = self._pairs[code] = Style(color=upper, bgcolor=lower)
+        return style
+
+    def _series(self, item: NDArray[np.float32]) -> list[Strip]:
+        """A strip a channel; what its numbers are stands in the legend."""
+        values = item[None]
+        lines = Lines(values, self._data, screen=Screen("blocks"), columns=1, scale=self._bounds)
+        console = self.app.console
+        rendered = console.render_lines(lines, console.options.update_width(self.size.width), style=self.rich_style)
+        return [Strip(segments) for segments in rendered]
+
+    def _row(self, item: NDArray[np.float32]) -> list[Strip]:
+        """A line a column: its name, its value, and where that lies between the data's smallest and largest."""
+        names = [feature.name for feature in self._data.features] or [f"x{column}" for column in range(len(item))]
+        height = self.size.height
+        shown = len(item) if len(item) <= height else height - 1
+        widest = max(4, min(16, max(map(len, names[:shown]), default=4)))
+        strips = [self._bar(names[d], float(item[d]), self._bounds[d], widest) for d in range(shown)]
+        if shown < len(item):
+            more = f"… and {len(item) - shown} more"
+            strips.append(Strip([Segment(more, self.get_component_rich_style("item--name"))]).extend_cell_length(1))
+        return [strip.adjust_cell_length(self.size.width, self.rich_style) for strip in strips]
+
+    def _bar(self, name: str, value: float, bounds: Sequence[float] | Bounds, widest: int) -> Strip:
+        number = signed(value) if abs(value) < 1e4 else f"{value:.3g}"
+        room = max(1, self.size.width - widest - 12)
+        low, high = float(bounds[0]), float(bounds[1])
+        level = min(1.0, max(0.0, (value - low) / (high - low)))
+        filled = round(level * room)
+        style = self.get_component_rich_style
+        return Strip(
+            [
+                Segment(f"{name[:widest]:<{widest}} ", style("item--name")),
+                Segment(f"{number:>10} ", self.rich_style),
+                Segment("━" * filled, style("item--bar")),
+                Segment("─" * (room - filled), style("item--track")),
+            ]
+        )
+
+
+def bounds_of(items: NDArray[np.float32]) -> Bounds:
+    """Smallest and largest value of each place on items' first axis, (N, D, ...) -> (D, 2); of a constant, 1 to each side."""
+    flat = items.reshape(*items.shape[:2], -1).astype(np.float64)
+    low, high = flat.min(axis=(0, 2)), flat.max(axis=(0, 2))
+    same = low == high
+    return np.stack([low - same, high + same], axis=1)
