@@ -88,11 +88,9 @@ def without_digit(digit: str, epochs: int) -> dict[str, Any]:
     sampled = np.concatenate([vae.score(test.pixels(slice(at, at + 500)), start=at) for at in range(0, len(test), 500)])
     limit = vae.manifest.scores.threshold(QUANTILE)
     found = {
-        **compared(scores, anomalous),
+        **compared(scores, anomalous, limit),
         "sampled": auroc(sampled, anomalous).value,
         "threshold": limit,
-        "false_alarms": float((scores[~anomalous] > limit).mean()),
-        "found": float((scores[anomalous] > limit).mean()),
         "mean_normal": float(scores[~anomalous].mean()),
         "mean_anomalous": float(scores[anomalous].mean()),
     }
@@ -133,13 +131,11 @@ def bleeding(window: int, epochs: int, seed: int) -> dict[str, Any]:
     leeway = max(LEEWAY, int(last - first + 1))
     limit = vae.manifest.scores.threshold(QUANTILE_OF_WINDOWS)
     result = {
-        **compared(scores, anomalous),
+        **compared(scores, anomalous, limit),
         "seed": seed,
         "peak": peak,
         "anomaly": [int(first), int(last)],
         "found_by_peak": bool(first - leeway <= peak <= last + leeway),
-        "false_alarms": float((scores[~anomalous] > limit).mean()),
-        "found": float((scores[anomalous] > limit).mean()),
         "highest_normal": float(scores[~anomalous].max()),
         "highest_anomalous": float(scores[anomalous].max()),
     }
@@ -160,14 +156,16 @@ def trained(data: Dataset, config: TrainConfig) -> vaekit.VAE:
         return vaekit.load(bundle.path, provider="cpu", threads=1)
 
 
-def compared(scores: NDArray[np.float64], anomalous: NDArray[np.bool_]) -> dict[str, Any]:
-    """The AUROC and what it is of."""
+def compared(scores: NDArray[np.float64], anomalous: NDArray[np.bool_], limit: float) -> dict[str, Any]:
+    """The AUROC and what it is of, and the parts of both kinds that are above the threshold."""
     found = auroc(scores, anomalous)
     return {
         "auroc": found.value,
         "standard_error": found.standard_error,
         "anomalous": found.anomalous,
         "normal": found.normal,
+        "false_alarms": float((scores[~anomalous] > limit).mean()),
+        "found": float((scores[anomalous] > limit).mean()),
     }
 
 

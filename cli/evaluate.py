@@ -94,7 +94,7 @@ def evaluate(
         )
     dataset = read_data(source, replace(options, **given), quiet=silent)
     check_columns(dataset, vae.spec.data)
-    same = _same_data(vae, dataset)
+    same = same_data(vae, dataset)
     if data is None and not same:
         raise DataError(f"{vae.manifest.name} was made with other data than {source!r} is now; name the data.")
 
@@ -186,7 +186,7 @@ def _made_of(vae: VAE) -> Mapping[str, Any]:
     return said if isinstance(said, Mapping) else {}
 
 
-def _same_data(vae: VAE, dataset: Dataset) -> bool:
+def same_data(vae: VAE, dataset: Dataset) -> bool:
     """Whether the data is what the model was made with."""
     return bool(_made_of(vae).get("sha256") == dataset.sha256)
 

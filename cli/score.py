@@ -15,7 +15,7 @@ from vaekit.scores import USUAL_QUANTILE
 from .console import print_json
 from .data_options import read_data, reads_data
 from .encode import Part, check_columns
-from .evaluate import _made_of
+from .evaluate import same_data
 from .options import ForceOption, JsonOption, PrecisionOption, ProviderOption, QuietOption, ThreadsOption
 from .streaming import BatchSizeOption, progress, stoppable
 
@@ -163,7 +163,7 @@ def _read(vae: VAE, data: str, given: dict[str, Any], *, silent: bool) -> Datase
 
 def _usual_part(vae: VAE, dataset: Dataset) -> Part:
     """Of the model's own data the items that it was not trained on, of other data all."""
-    return "test" if _made_of(vae).get("sha256") == dataset.sha256 else "all"
+    return "test" if same_data(vae, dataset) else "all"
 
 
 def _limit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -43,3 +44,15 @@ def run(
         return Result(code, *capsys.readouterr())
 
     return main
+
+
+@pytest.fixture(scope="session")
+def small_run(small_data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch on the small data set; a test that changes it makes a copy."""
+    import torch
+
+    from vaekit.training import TrainConfig, train
+
+    torch.set_num_threads(1)
+    config = TrainConfig(hidden=(16,), latent=4, epochs=1, device="cpu", compile=False)
+    return train(vaekit.datasets.load_dataset(small_data_folder), config, tmp_path_factory.mktemp("runs") / "a run").run

@@ -419,17 +419,6 @@ def test_inspect_takes_whatever_another_program_says_of_itself(
 # export
 
 
-@pytest.fixture(scope="module")
-def small_run(small_data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-
-    from vaekit.training import TrainConfig, train
-
-    torch.set_num_threads(1)
-    config = TrainConfig(hidden=(16,), latent=4, epochs=1, device="cpu", compile=False)
-    return train(vaekit.datasets.load_dataset(small_data_folder), config, tmp_path_factory.mktemp("runs") / "a run").run
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_export_writes_a_bundle_and_says_how_near_it_is_to_torch(run: Run, small_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "bundle"

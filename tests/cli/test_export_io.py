@@ -22,17 +22,6 @@ def screen_columns() -> int:
 
 
 @pytest.fixture(scope="module")
-def small_run(small_data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-
-    from vaekit.training import TrainConfig, train
-
-    torch.set_num_threads(1)
-    config = TrainConfig(hidden=(16,), latent=4, epochs=1, device="cpu", compile=False)
-    return train(vaekit.datasets.load_dataset(small_data_folder), config, tmp_path_factory.mktemp("runs") / "a run").run
-
-
-@pytest.fixture(scope="module")
 def table_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from vaekit.training import TrainConfig, train
 

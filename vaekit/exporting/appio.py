@@ -16,7 +16,6 @@ Needs: torch (the golden vectors), NumPy, onnx, ONNX Runtime.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +42,7 @@ from vaekit.exporting.graphs import finish
 from vaekit.exporting.ortformat import to_ort
 from vaekit.exporting.rearrange import MOVES
 from vaekit.exporting.reference import GOLDEN_SEED, ModulePair, golden_vectors
-from vaekit.exporting.topology import drop_unused, users
+from vaekit.exporting.topology import all_nodes, drop_unused, users
 from vaekit.graphguard import inspect_graph
 from vaekit.graphinfo import IOS, GraphInfo
 from vaekit.manifest import HALVES, Manifest
@@ -153,7 +152,7 @@ class _Wrapping:
         self.low, self.high = bounds(data)
         self.chw, self.nhwc = data.shape, nhwc
         self.new: list[onnx.NodeProto] = []
-        self.taken = {name for node in _nodes(self.graph) for name in (node.name, *node.input, *node.output)}
+        self.taken = {name for node in all_nodes(self.graph) for name in (node.name, *node.input, *node.output)}
         self.taken |= {tensor.name for tensor in self.graph.initializer}
 
     def encoder(self) -> None:
@@ -236,7 +235,7 @@ class _Wrapping:
     def _rename(self, port: str) -> str:
         """Give the value at a port another name inside, so that the port's name is free."""
         inside = self._fresh(f"{port}_float")
-        for node in _nodes(self.graph):
+        for node in all_nodes(self.graph):
             node.input[:] = [inside if name == port else name for name in node.input]
             node.output[:] = [inside if name == port else name for name in node.output]
         return inside
@@ -246,15 +245,6 @@ class _Wrapping:
             name += "_"
         self.taken.add(name)
         return name
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Nodes of a graph and of those inside its nodes, which see its values."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
 
 
 def _golden(pair: ModulePair, u: NDArray[np.uint8], labels: NDArray[np.int64] | None, layout: str) -> Golden:

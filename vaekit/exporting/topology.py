@@ -106,12 +106,12 @@ def sort_nodes(model: onnx.ModelProto) -> None:
 
 def drop_unused(model: onnx.ModelProto) -> None:
     """Take out constants that no node takes, and operator sets of which no node is."""
-    taken = {name for node in _all_nodes(model.graph) for name in node.input}
+    taken = {name for node in all_nodes(model.graph) for name in node.input}
     taken.update(value.name for value in model.graph.output)
     kept = [tensor for tensor in model.graph.initializer if tensor.name in taken]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
-    domains = {node.domain for node in _all_nodes(model.graph)} | {""}
+    domains = {node.domain for node in all_nodes(model.graph)} | {""}
     for function in model.functions:
         domains.update(node.domain for node in function.node)
         domains.add(function.domain)
@@ -131,10 +131,10 @@ def _weighted_after(model: onnx.ModelProto, node: onnx.NodeProto) -> bool:
     return after
 
 
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """Nodes of a graph and of the graphs inside its nodes."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(inner)
+                yield from all_nodes(inner)
