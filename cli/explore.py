@@ -12,7 +12,7 @@ import typer
 
 from vaekit.errors import ConfigError, DataError, MissingDependencyError
 
-from .options import BundleArgument, DataOption, PrecisionOption, ProviderOption, SeedOption, ThreadsOption
+from .options import BundleArgument, DataOption, PrecisionOption, ProviderOption, SeedOption
 
 
 def explore(
@@ -24,7 +24,7 @@ def explore(
     ] = Path("explored"),
     precision: PrecisionOption = "fp32",
     provider: ProviderOption = "auto",
-    threads: ThreadsOption = 1,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads inside one call.")] = 1,
 ) -> None:
     """Walk through the latent space: sliders, a map, morphs, in the terminal. `?` lists the keys."""
     _check_screen()
