@@ -11,6 +11,9 @@
 # Another ONNX Runtime:    make demo RUNTIME=cuda
 
 PYTHON      ?= python3
+# Tests run side by side, a file at a time, since a file shares its models.
+TEST_JOBS   ?= 2
+PARALLEL    := -n $(TEST_JOBS) --dist loadfile
 TORCH       ?= torch==2.13.0
 TORCH_ARGS  ?=
 RUNTIME     ?= cpu
@@ -62,7 +65,7 @@ demo: $(READY)
 
 test: lint browser-tools
 	@echo "==> tests"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 # Not part of `make test`: without it those tests are skipped, and say so.
 kserve:
@@ -83,7 +86,7 @@ browser-tools:
 	  else echo "==> Chromium is not installed: the tests of the web page are skipped"; fi
 
 test-fast: $(READY)
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: $(READY)
 	@echo "==> ruff"
