@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from textual import events
@@ -43,7 +44,8 @@ def use(app: ExploreApp, steps: Use, size: tuple[int, int] = USUAL) -> None:
             await pilot.pause()
             await steps(app, pilot)
 
-    asyncio.run(session())
+    with ThreadPoolExecutor(1) as thread:  # playwright's tests leave this one with a running loop
+        thread.submit(asyncio.run, session()).result()
 
 
 def press(app: ExploreApp, *keys: str, size: tuple[int, int] = USUAL) -> ExploreApp:
