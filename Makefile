@@ -67,7 +67,7 @@ test: lint browser-tools
 	@echo "==> tests"
 	@$(BIN)/python -m pytest $(PARALLEL)
 
-# Not part of `make test`: without it those tests are skipped, and say so.
+# Not part of `make test`: without it those tests are skipped, and say so; in CI, which installs it, they fail.
 kserve:
 	@echo "==> KServe in $(VENV)/kserve (530 MB, a minute or two)"
 	@test -x $(VENV)/kserve/bin/python || $(PYTHON) -m venv $(VENV)/kserve

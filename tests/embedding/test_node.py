@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -35,14 +34,8 @@ Floats = NDArray[np.float32]
 RunJs = Callable[..., bytes]
 
 
-def unavailable(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
-def node() -> str:
+def node(unavailable: Callable[[str], NoReturn]) -> str:
     path = shutil.which("node")
     if path is None:
         unavailable("node is not on PATH")
@@ -515,7 +508,7 @@ def test_no_file_names_a_place_in_the_network(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
 def test_a_missing_tool_is_a_skip_at_home_and_a_failure_in_ci(
-    monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+    monkeypatch: pytest.MonkeyPatch, unavailable: Callable[[str], NoReturn], ci: str, outcome: type[BaseException]
 ) -> None:
     monkeypatch.setenv("CI", ci)
     with pytest.raises(outcome, match="no such tool"):

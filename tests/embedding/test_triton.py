@@ -1,7 +1,7 @@
 """The target triton: config.pbtxt read by Triton's own message, the graphs served over HTTP, the self-test against both.
 
-Two servers: KServe from PyPI, where it is installed (in an environment of its own, for it wants older packages than ours), and
-one of a few lines on Python's http.server, which also gives the wrong answers that a self-test must notice.
+Two servers: KServe from PyPI (`make kserve`; in an environment of its own, for it wants older packages than ours), and one of a
+few lines on Python's http.server, which also gives the wrong answers that a self-test must notice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import onnx
@@ -37,6 +37,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 KSERVE = Path(os.environ.get("VAEKIT_KSERVE", ROOT / ".venv" / "kserve" / "bin" / "python"))
 """The Python of an environment that has kserve and onnxruntime."""
+
+READY_WITHIN = 300.0
+"""Seconds that KServe may take to begin: a few where nothing else runs, for it imports much."""
 
 Change = Callable[[str, dict[str, Any]], Any]
 
@@ -323,9 +326,7 @@ def test_the_self_test_notices_wrong_answers(short: Path, change: Change, stdout
 
 
 def test_the_self_test_says_when_there_is_no_server_or_no_model(project: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     done = self_test(project, f"http://127.0.0.1:{port}")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: http://127.0.0.1:{port}/v2/models/small_encoder/ready: ")
@@ -340,35 +341,50 @@ def test_the_self_test_says_when_there_is_no_server_or_no_model(project: Path, t
 
 
 @pytest.fixture(scope="module")
-def kserve(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+def kserve(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, unavailable: Callable[[str], NoReturn]
+) -> Iterator[tuple[str, int]]:
     """Start KServe on the project's repository; give its address."""
     if not KSERVE.is_file():
-        pytest.skip(f"KServe is not installed at {KSERVE}; `make kserve` installs it")
+        unavailable(f"KServe is not installed at {KSERVE}; `make kserve` installs it")
+    log = tmp_path_factory.mktemp("kserve") / "log.txt"  # not a pipe: nobody reads it while the server runs
+    for _ in range(3):  # between asking for a free port and taking it, another program may take it
+        address = ("127.0.0.1", free_port())
+        command = [KSERVE, project / "serve_kserve.py", str(address[1])]
+        with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
+            try:
+                if not begun(process, address):
+                    continue
+                yield address
+                return
+            finally:
+                process.kill()  # it has nothing to save, and on a busy machine would take its time to end by itself
+    pytest.fail(f"KServe did not begin: {log.read_text()}")
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [KSERVE, ROOT / "tests" / "embedding" / "oip_server.py", project / "models", str(port)]
-    log = tmp_path_factory.mktemp("kserve") / "log.txt"  # not a pipe: nobody reads it while the server runs
-    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
-        try:
-            for _ in range(600):
-                with contextlib.suppress(OSError):
-                    if get(("127.0.0.1", port), "/v2/models/small_decoder/ready")[0] == 200:
-                        break
-                if process.poll() is not None:
-                    pytest.fail(f"KServe ended: {log.read_text()}")
-                time.sleep(0.1)
-            else:
-                pytest.fail("KServe was not ready within a minute")
-            yield "127.0.0.1", port
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+        return int(free.getsockname()[1])
+
+
+def begun(process: subprocess.Popen[bytes], address: tuple[str, int]) -> bool:
+    """Wait until a server answers; false if it ended, or is not ready in time."""
+    until = time.monotonic() + READY_WITHIN
+    while process.poll() is None and time.monotonic() < until:
+        with contextlib.suppress(
+            OSError, http.client.HTTPException, ValueError
+        ):  # ValueError: not JSON, so not our server
+            if get(address, "/v2/models/small_decoder/ready")[0] == 200:
+                return True
+        time.sleep(0.1)
+    return False
 
 
 def get(address: tuple[str, int], path: str, body: Any = None) -> tuple[int, Any]:
     """Status and content of an answer; POST with a body."""
-    with contextlib.closing(http.client.HTTPConnection(*address, timeout=60)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(*address, timeout=300)) as connection:
         if body is None:
             connection.request("GET", path)
         else:

@@ -2,7 +2,7 @@
 
     models/<name>_encoder/config.pbtxt   models/<name>_encoder/1/model.onnx
     models/<name>_decoder/config.pbtxt   models/<name>_decoder/1/model.onnx
-    self_test.py   golden/   README.md
+    self_test.py   serve_kserve.py   golden/   README.md
 
 Any server that speaks the Open Inference Protocol (v2) can serve the same two graphs; the self-test asks over HTTP and does not
 care which one answers.
@@ -100,6 +100,7 @@ def write(
     # Triton is asked for the accuracy of plain float32 on a GPU (config.pbtxt turns TF32 off), and a CPU is nearer still.
     index = write_golden(bundle, folder, precision=precision, provider="cuda", names=_GOLDEN)
     write_template(folder, "triton", "self_test.py.in", NAME=name, MAX_BATCH=max_batch)
+    write_template(folder, "triton", "serve_kserve.py.in")
     write_template(
         folder,
         "triton",

@@ -8,13 +8,12 @@ from __future__ import annotations
 import base64
 import functools
 import http.server
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pytest
@@ -30,12 +29,6 @@ ORT_WEB = Path(__file__).parents[1] / "node_modules" / "onnxruntime-web"
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
 
 Array = NDArray[Any]
-
-
-def unavailable(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -131,14 +124,14 @@ OpenScreen = Callable[..., Screen]
 
 
 @pytest.fixture(scope="session")
-def ort_web() -> Path:
+def ort_web(unavailable: Callable[[str], NoReturn]) -> Path:
     if not ORT_WEB.is_dir():
         unavailable("the npm packages of the tests are missing; run `make browser-tools`")
     return ORT_WEB
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
+def browser(unavailable: Callable[[str], NoReturn]) -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         unavailable("no Chromium is on PATH; run `make browser-tools`")
