@@ -1,24 +1,26 @@
 """The application: its layout, its keys, and what each of them does.
 
-Each change makes a new view in the `Explorer`; `_show` then decodes it and gives it to all widgets.
+Each change makes a new view in the `Explorer`; `_show` then decodes it and gives it to all widgets, which draw what differs.
+All stand on the screen itself, without containers between: a container would pass on every message, and textual composes each
+of its lines with every change.
 
 Needs: NumPy, rich, textual.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
-from textual import events, on
+from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical
 from textual.timer import Timer
+from textual.widget import Widget
 from textual.widgets import Static
 
 from vaekit.errors import VaekitError
@@ -30,11 +32,15 @@ from .atlas import Atlas
 from .dialogs import Ask, Help
 from .item import Bounds, ItemView
 from .keys import EVERYWHERE
+from .notes import Notes
 from .sliders import Sliders
 from .track import Track
 
 SMALLEST: Final = (60, 18)
 """Columns and lines that the screen must have."""
+
+FACTS: Final = 4
+"""Lines under the item."""
 
 FRAME: Final = 0.05
 """Seconds between two images of a morph that plays: 20 a second."""
@@ -66,26 +72,16 @@ class ExploreApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     TITLE = "vaekit explore"
     CSS = """
-    Screen { layout: vertical; }
-    #title, #status, #hints { height: 1; padding: 0 1; }
-    #title, #facts, #status, #hints { text-wrap: nowrap; text-overflow: ellipsis; }
+    #title, #item, #facts, #sliders, #atlas, #track, #status, #hints { position: absolute; }
+    #title, #status, #hints { padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
     #title { background: $panel; }
     #status, #hints { color: $text-muted; }
-    #body { layout: horizontal; height: 1fr; }
-    #left { width: 34; height: 1fr; }
-    #right { width: 1fr; height: 1fr; }
     #item, #sliders, #atlas {
         border: round $foreground 25%; border-title-color: $text-muted; border-subtitle-color: $text-muted;
     }
     #sliders:focus, #atlas:focus { border: round $accent; border-title-color: $text; }
-    #item { height: 1fr; }
-    #facts { height: 4; padding: 0 1; }
-    #sliders { height: 1fr; }
-    #atlas { height: 1fr; }
-    #track { padding: 0 1; }
-    #small { display: none; }
-    .tiny #small { display: block; width: 1fr; height: 1fr; content-align: center middle; text-align: center; }
-    .tiny #whole { display: none; }
+    #facts, #track { padding: 0 1; }
+    #small { display: none; width: 1fr; height: 1fr; content-align: center middle; text-align: center; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding(key.keys, key.action, key.text, show=False) for key in EVERYWHERE]
 
@@ -99,31 +95,27 @@ class ExploreApp(App[None]):
         self._timer: Timer | None = None
         self._texts: dict[str, Text] = {}
         # Kept, since a query looks at the uppermost screen alone, and a morph goes on under the list of keys.
-        self._statics = {name: Static(id=name) for name in ("small", "title", "facts", "status", "hints")}
+        self._statics = {name: Static(id=name) for name in ("title", "status", "hints")}
+        self._small = Static(id="small")
         self._forward = True
-        self._left = Vertical(id="left")
         vae = explorer.vae
         self.item_view = ItemView(vae.spec.data, bounds)
-        self.sliders = Sliders(explorer.order, vae.manifest.statistics.kl)
-        self.atlas = Atlas(explorer.landscape, no_map)
-        self.track = Track()
+        self.facts = Notes(id="facts")
+        self.sliders = Sliders(explorer.order, vae.manifest.statistics.kl, self._slide, explorer.settle)
+        self.atlas = Atlas(explorer.landscape, no_map, self._walk, self._jump, explorer.settle)
+        self.track = Track(self._go_along, explorer.settle)
 
     def compose(self) -> ComposeResult:
         """Item and facts on the left, sliders and map on the right, the way from A to B below."""
+        yield self._small
+        yield from self._whole()
+
+    def _whole(self) -> Iterator[Widget]:
+        """All that a screen shows which is large enough."""
         said = self._statics
-        yield said["small"]
-        with Vertical(id="whole"):
-            yield said["title"]
-            with Container(id="body"):
-                with self._left:
-                    yield self.item_view
-                    yield said["facts"]
-                with Vertical(id="right"):
-                    yield self.sliders
-                    yield self.atlas
-            yield self.track
-            yield said["status"]
-            yield said["hints"]
+        yield said["title"]
+        yield from (self.item_view, self.facts, self.sliders, self.atlas, self.track)
+        yield from (said["status"], said["hints"])
 
     def on_mount(self) -> None:
         """Say what is what, and show the first view."""
@@ -134,6 +126,8 @@ class ExploreApp(App[None]):
         self.sliders.border_title = f"latent code, in {unit}"
         active = f"{len(self.explorer.order)} of {spec.latent} active"
         self.sliders.border_subtitle = f"{active} · value, KL in nats" if spec.kind == "vae" else active
+        landscape = self.explorer.landscape
+        self.atlas.border_title = "no map" if landscape is None else f"posterior means of {one_line(landscape.of)}"
         self.sliders.focus()
         self._show()
 
@@ -145,21 +139,30 @@ class ExploreApp(App[None]):
         """Give the image the room that whole pixels need, and the rest to what stands beside it."""
         width, height = event.size  # the application's own size follows later
         small = width < SMALLEST[0] or height < SMALLEST[1]
-        self.screen_stack[0].set_class(small, "tiny")
+        self._small.display = small
+        for widget in self._whole():
+            widget.display = not small
         if small:
-            self._statics["small"].update(_too_small(width, height))
+            self._small.update(_too_small(width, height))
             return
         data = self.explorer.vae.spec.data
         room = width * 11 // 20 - 2
-        wanted = room
+        wanted, body = room, height - 4  # the title, and the three lines at the bottom
+        item = body - FACTS
         if data.is_chw:
             _, rows, columns = data.shape
-            scale = min(room // columns, 2 * (height - 10) // rows)
-            wanted = columns * scale if scale else room
-            self.item_view.styles.height = -(-rows * scale // 2) + 2 if scale else "1fr"
-        self._left.styles.width = min(room, max(30, wanted)) + 2
-        lines = len(self.explorer.order) + 2
-        self.sliders.styles.height = min(lines, max(5, (height - 4) // 2))
+            if scale := min(room // columns, 2 * (item - 2) // rows):
+                wanted, item = columns * scale, -(-rows * scale // 2) + 2
+        left = min(room, max(30, wanted)) + 2
+        sliders = min(len(self.explorer.order) + 2, max(5, body // 2))
+        said = self._statics
+        _place(said["title"], 0, 0, width, 1)
+        _place(self.item_view, 0, 1, left, item)
+        _place(self.facts, 0, 1 + item, left, FACTS)
+        _place(self.sliders, left, 1, width - left, sliders)
+        _place(self.atlas, left, 1 + sliders, width - left, body - sliders)
+        for line, widget in enumerate((self.track, said["status"], said["hints"]), start=height - 3):
+            _place(widget, 0, line, width, 1)
         self._write("hints", self._hints(width - 2))
 
     def _show(self, said: str = "") -> None:
@@ -169,12 +172,9 @@ class ExploreApp(App[None]):
         self.sliders.show_values(explorer.values)
         if explorer.plane is not None and explorer.landscape is not None:
             self.atlas.show_plane(explorer.plane)
-            self.atlas.border_title = f"posterior means of {one_line(explorer.landscape.of)}"
             self.atlas.show_codes(view.z, (("A", view.a), ("B", view.b)))
-        else:
-            self.atlas.border_title = "no map"
         self.track.show_view(view, playing=self._timer is not None)
-        self._write("facts", self._facts())
+        self.facts.say(self._facts())
         self._say(said)
 
     def _say(self, said: object, style: str = "") -> None:
@@ -198,17 +198,17 @@ class ExploreApp(App[None]):
             ("vaekit explore", "bold"), f"  {name}  ·  {kind}, {spec.latent} latent, items of {shape}", no_wrap=True
         )
 
-    def _facts(self) -> Text:
+    def _facts(self) -> list[Text]:
         view, history = self.explorer.view, self.explorer.history
         length = float(np.linalg.norm(self.explorer.values))
         typical = np.sqrt(len(view.z))
-        return Text.assemble(
-            ("from    ", "dim"), f"{one_line(view.origin)}\n",
-            ("seed    ", "dim"), f"{view.seed}\n",
-            ("length  ", "dim"), f"{length:.2f} σ (prior ≈ {typical:.2f})\n",
-            ("steps   ", "dim"), f"{len(history.past)} to undo, {len(history.future)} to redo",
-            no_wrap=True,
-        )  # fmt: skip
+        facts = {
+            "from": one_line(view.origin),
+            "seed": str(view.seed),
+            "length": f"{length:.2f} σ (prior ≈ {typical:.2f})",
+            "steps": f"{len(history.past)} to undo, {len(history.future)} to redo",
+        }
+        return [Text.assemble((f"{name:<8}", "dim"), said) for name, said in facts.items()]
 
     def _hints(self, width: int) -> Text:
         text = Text(no_wrap=True)
@@ -219,34 +219,23 @@ class ExploreApp(App[None]):
             text += hint
         return text
 
-    @on(Sliders.Moved)
-    def _slide(self, event: Sliders.Moved) -> None:
+    def _slide(self, dimension: int, value: float, mark: str | None) -> None:
         self._stop()
-        self.explorer.set_value(event.dimension, event.value, event.mark)
+        self.explorer.set_value(dimension, value, mark)
         self._show()
 
-    @on(Atlas.Walked)
-    def _walk(self, event: Atlas.Walked) -> None:
+    def _walk(self, right: float, up: float) -> None:
         self._stop()
-        self.explorer.walk(event.right, event.up)
+        self.explorer.walk(right, up)
         self._show()
 
-    @on(Atlas.Jumped)
-    def _jump(self, event: Atlas.Jumped) -> None:
+    def _jump(self, place: tuple[float, float]) -> None:
         self._stop()
-        self.explorer.jump(event.place, "drag map")
+        self.explorer.jump(place, "drag map")
         self._show()
 
-    @on(Track.Moved)
-    def _go_along(self, event: Track.Moved) -> None:
-        self._stop()
-        self._try(lambda: self.explorer.morph(event.t, event.mark))
-
-    @on(Sliders.Settled)
-    @on(Atlas.Settled)
-    @on(Track.Settled)
-    def _settle(self) -> None:
-        self.explorer.settle()
+    def _go_along(self, t: int, mark: str | None) -> None:
+        self._try(lambda: self.explorer.morph(t, mark))
 
     def action_randomise(self) -> None:
         """Draw the next seed."""
@@ -351,6 +340,11 @@ class ExploreApp(App[None]):
             self._refused(error)
             return
         self._show(said)
+
+
+def _place(widget: Widget, x: int, y: int, width: int, height: int) -> None:
+    styles = widget.styles
+    styles.offset, styles.width, styles.height = (x, y), width, height
 
 
 def _too_small(width: int, height: int) -> str:

@@ -7,22 +7,21 @@ Needs: NumPy, rich, textual.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Final
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region
-from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from vaekit.explorer.landscape import Landscape, Plane
 
+from .drawn import Drawn, at_once
 from .sliders import LARGE, SMALL
 
 BRAILLE: Final = 0x2800
@@ -43,12 +42,27 @@ MARGIN: Final = 0.04
 """Part of the map that stays free around the items."""
 
 
-class Atlas(Widget, can_focus=True):
+class Sign(NamedTuple):
+    """What marks a code on the map.
+
+    Attributes:
+        text: One character.
+        part: Its component class.
+    """
+
+    text: str
+    part: str
+
+
+class Atlas(Drawn, can_focus=True):
     """The map of a landscape.
 
     Args:
         landscape: The items, or None.
         reason: What to say where there is no landscape.
+        walked: Called with how far the code is to move in the plane, to the right and up.
+        jumped: Called with the place of the plane where the code is to stand.
+        settled: Called when a drag has ended.
     """
 
     DEFAULT_CSS = """
@@ -58,43 +72,37 @@ class Atlas(Widget, can_focus=True):
     Atlas > .atlas--pin { color: $text; text-style: bold; background: $primary 40%; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"atlas--{part}" for part in ("plain", "muted", "here", "pin")}
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", f"walk(-{SMALL}, 0)", show=False),
-        Binding("right", f"walk({SMALL}, 0)", show=False),
-        Binding("up", f"walk(0, {SMALL})", show=False),
-        Binding("down", f"walk(0, -{SMALL})", show=False),
-        Binding("shift+left", f"walk(-{LARGE}, 0)", show=False),
-        Binding("shift+right", f"walk({LARGE}, 0)", show=False),
-        Binding("shift+up,pageup", f"walk(0, {LARGE})", show=False),
-        Binding("shift+down,pagedown", f"walk(0, -{LARGE})", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = at_once(
+        ("left", f"walk(-{SMALL}, 0)"),
+        ("right", f"walk({SMALL}, 0)"),
+        ("up", f"walk(0, {SMALL})"),
+        ("down", f"walk(0, -{SMALL})"),
+        ("shift+left", f"walk(-{LARGE}, 0)"),
+        ("shift+right", f"walk({LARGE}, 0)"),
+        ("shift+up,pageup", f"walk(0, {LARGE})"),
+        ("shift+down,pagedown", f"walk(0, -{LARGE})"),
+    )
 
-    class Walked(Message):
-        """The code is to move so far in the plane."""
-
-        def __init__(self, right: float, up: float) -> None:
-            super().__init__()
-            self.right, self.up = right, up
-
-    class Jumped(Message):
-        """The code is to stand at a place of the plane."""
-
-        def __init__(self, place: tuple[float, float]) -> None:
-            super().__init__()
-            self.place = place
-
-    class Settled(Message):
-        """A drag has ended."""
-
-    def __init__(self, landscape: Landscape | None, reason: str = "") -> None:
+    def __init__(
+        self,
+        landscape: Landscape | None,
+        reason: str,
+        walked: Callable[[float, float], None],
+        jumped: Callable[[tuple[float, float]], None],
+        settled: Callable[[], None],
+    ) -> None:
         super().__init__(id="atlas")
         self._landscape = landscape
         self._reason = reason
+        self._walked = walked
+        self._jumped = jumped
+        self._settled = settled
         self._plane: Plane | None = None
         self._ground: tuple[object, list[Strip]] | None = None
         self._places: NDArray[np.float64] = np.zeros((0, 2))
         self._window = np.array([[-1.0, -1.0], [1.0, 1.0]])  # lower left and upper right corner
-        self._signs: list[tuple[NDArray[np.float64], str, str]] = []
+        self._codes: list[tuple[NDArray[np.float32], Sign]] = []
+        self._signs: dict[tuple[int, int], Sign] = {}  # by column and line
         self._dragging = False
         self._names: list[int] = []
 
@@ -117,11 +125,17 @@ class Atlas(Widget, can_focus=True):
     def show_codes(self, here: NDArray[np.float32], pins: Sequence[tuple[str, NDArray[np.float32] | None]]) -> None:
         """Show where codes stand: the one that is decoded, and those that are pinned."""
         if self._plane is not None:
-            signs = [(self._plane.place(z), name, "atlas--pin") for name, z in pins if z is not None]
-            before = {self.cell(place)[1] for place, _, _ in self._signs}
-            self._signs = [*signs, (self._plane.place(here), HERE, "atlas--here")]
-            changed = before | {self.cell(place)[1] for place, _, _ in self._signs}
-            self.refresh(*(Region(0, line, self.size.width, 1) for line in sorted(changed)))
+            self._codes = [(z, Sign(name, "atlas--pin")) for name, z in pins if z is not None]
+            self._codes.append((here, Sign(HERE, "atlas--here")))
+            before, self._signs = self._signs, self._placed()
+            cells = [cell for cell in before.keys() | self._signs.keys() if before.get(cell) != self._signs.get(cell)]
+            if cells:
+                self.refresh(*(Region(column, line, 1, 1) for column, line in cells))
+
+    def on_resize(self) -> None:
+        """Place the signs in another room."""
+        self._signs = self._placed()
+        self.refresh()
 
     def cell(self, place: NDArray[np.float64]) -> tuple[int, int]:
         """Column and line of a place; one beyond the map stands at its edge."""
@@ -141,43 +155,48 @@ class Atlas(Widget, can_focus=True):
             return self._said(y)
         lines = self._lines()
         strip = lines[min(y, len(lines) - 1)]
-        for place, sign, name in self._signs:
-            column, line = self.cell(place)
+        for (column, line), sign in self._signs.items():
             if line == y:
-                here = Strip([Segment(sign, self.get_component_rich_style(name))])
+                here = Strip([Segment(sign.text, self.look(sign.part))])
                 strip = Strip.join([strip.crop(0, column), here, strip.crop(column + 1)])
         return strip
 
     def action_walk(self, right: float, up: float) -> None:
         """Move the code."""
-        self.post_message(self.Walked(right, up))
+        self._walked(right, up)
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         """Jump, and begin to drag."""
+        event.stop()
         at = event.get_content_offset(self)
         if self._plane is not None and at is not None and at.y < self._room()[1]:
             self._dragging = True
             self.capture_mouse()
-            self.post_message(self.Jumped(self.place(at.x, at.y)))
+            self._jumped(self.place(at.x, at.y))
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         """Drag."""
+        event.stop()
         if self._dragging:
             width, height = self._room()
             x = min(width - 1, max(0, event.screen_x - self.content_region.x))
             y = min(height - 1, max(0, event.screen_y - self.content_region.y))
-            self.post_message(self.Jumped(self.place(int(x), int(y))))
+            self._jumped(self.place(int(x), int(y)))
 
     def on_mouse_up(self) -> None:
         """End a drag."""
         if self._dragging:
             self._dragging = False
             self.release_mouse()
-            self.post_message(self.Settled())
+            self._settled()
 
     def _room(self) -> tuple[int, int]:
         """Columns and lines of the map itself."""
         return max(1, self.size.width), max(1, self.size.height - 1)
+
+    def _placed(self) -> dict[tuple[int, int], Sign]:
+        """The sign at each cell that has one; of several, the last: the shown code is never hidden."""
+        return {} if self._plane is None else {self.cell(self._plane.place(z)): sign for z, sign in self._codes}
 
     def _cells(self, places: NDArray[np.float64], fine: tuple[int, int] = (1, 1)) -> NDArray[np.int64]:
         """Column and line of places, (N, 2), in characters, or in dots of so many a character."""
@@ -190,7 +209,7 @@ class Atlas(Widget, can_focus=True):
         """The map without the shown code, and the labels under it: kept, since a change moves no item."""
         key = (self._plane, self.size, self.app.theme)
         if self._ground is None or self._ground[0] != key:
-            plain = self.rich_style
+            plain = self.look()
             lines = [*self._draw(), self._legend()]
             self._ground = (key, [line.adjust_cell_length(self.size.width, plain) for line in lines])
         return self._ground[1]
@@ -207,7 +226,7 @@ class Atlas(Widget, can_focus=True):
             counts = np.zeros((height, width, len(self._names)), np.int32)
             np.add.at(counts, (rows // 4, columns // 2, np.searchsorted(self._names, labels)), 1)
             most = counts.argmax(axis=2)
-        colours, plain = self._colours(), self.rich_style
+        colours, plain = self._colours(), self.look()
         most = np.where(bits > 0, most % len(colours), -1)
         strips = []
         for codes, line in zip(bits.tolist(), most.tolist(), strict=True):
@@ -222,14 +241,14 @@ class Atlas(Widget, can_focus=True):
 
     def _colours(self) -> list[Style]:
         if not self._names:
-            return [self.get_component_rich_style("atlas--plain")]
-        plain = self.rich_style
+            return [self.look("atlas--plain")]
+        plain = self.look()
         palette = ON_DARK if self.app.current_theme.dark else ON_LIGHT
         return [plain + Style(color=colour) for colour in palette]
 
     def _legend(self) -> Strip:
         """Which colour is which label, as many as fit; without labels, what the axes are."""
-        muted = self.get_component_rich_style("atlas--muted")
+        muted = self.look("atlas--muted")
         assert self._plane is not None
         axes = f"→ {self._plane.names[0]}  ↑ {self._plane.names[1]}"
         segments, left, colours = [Segment(axes, muted)], self.size.width - len(axes) - 1, self._colours()
@@ -253,5 +272,4 @@ class Atlas(Widget, can_focus=True):
                 lines.append("")
             lines[-1] = f"{lines[-1]} {word}".strip()
         text = lines[y] if y < len(lines) else ""
-        style = self.get_component_rich_style("atlas--muted")
-        return Strip([Segment(text, style)]).adjust_cell_length(width, self.rich_style)
+        return Strip([Segment(text, self.look("atlas--muted"))]).adjust_cell_length(width, self.look())

@@ -9,6 +9,8 @@ Needs: NumPy, rich, textual.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import zip_longest
 from typing import ClassVar, Final
 
 import numpy as np
@@ -17,7 +19,6 @@ from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
-from textual.widget import Widget
 
 from vaekit.explorer.saving import in_unit_interval
 from vaekit.images import Pixels, to_uint8
@@ -26,6 +27,7 @@ from vaekit.spec import DataSpec
 from ..graphics import HALF_BLOCK, Screen
 from ..lines import Lines
 from ..raster import fitted
+from .drawn import Drawn
 from .sliders import signed
 
 CELL: Final = (1, 2)
@@ -37,8 +39,8 @@ MOST_STYLES: Final = 1 << 16
 Bounds = NDArray[np.float64]
 
 
-class ItemView(Widget):
-    """Shows one item.
+class ItemView(Drawn):
+    """Shows one item, and draws those lines again that differ from the last item's.
 
     Args:
         data: What items are.
@@ -58,41 +60,46 @@ class ItemView(Widget):
         self._bounds = bounds
         self._item: NDArray[np.float32] | None = None
         self._strips: list[Strip] | None = None
+        self._rows: dict[bytes, Strip] = {}  # the image's lines by their pixels
         self._pairs: dict[int, Style] = {}
+        self._new = False
         self.drawn = 0
-        """How often an item was drawn onto the screen; benchmarks and tests wait for it."""
+        """How often a change was drawn onto the screen; benchmarks and tests wait for it."""
 
     def show_item(self, item: NDArray[np.float32]) -> None:
         """Show another item, (*data shape)."""
         self._item = np.nan_to_num(item)  # a copy; a model may give anything, and pixels are numbers
-        self._strips = None
-        self.refresh()
+        self._new = True
+        before = self._strips
+        if before is None:
+            self.refresh()
+            return
+        self._strips = self._draw()
+        pairs = zip_longest(before, self._strips)
+        self.redraw(line for line, (old, new) in enumerate(pairs) if old is not new and old != new)
 
     def on_resize(self) -> None:
         """Draw for another room."""
-        self._strips = None
+        self._forget()
+        self.refresh()
 
     def notify_style_update(self) -> None:
-        """Draw in another theme's colours what is no image."""
-        self._strips = None
+        """Draw in another theme's colours."""
+        self._forget()
         super().notify_style_update()
+
+    def _forget(self) -> None:
+        self._strips = None
+        self._rows.clear()
 
     def render_line(self, y: int) -> Strip:
         """One line of the item."""
         if self._strips is None:
-            self._strips = self._placed(self._draw())
+            self._strips = self._draw()
+        if self._new:
+            self._new = False
             self.drawn += 1
-        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.rich_style)
-
-    def _placed(self, strips: list[Strip]) -> list[Strip]:
-        """An image stands in the middle of its room, lines and bars at the top."""
-        (width, height), plain = self.size, self.rich_style
-        blank = Strip.blank(width, plain)
-        if not self._data.is_chw or not strips:
-            return strips
-        free = width - strips[0].cell_length
-        left, right = (Segment(" " * size, plain) for size in (free // 2, free - free // 2))
-        return [blank] * ((height - len(strips)) // 2) + [Strip([left, *strip, right], width) for strip in strips]
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.look())
 
     def _draw(self) -> list[Strip]:
         if self._item is None or min(self.size) < 1:
@@ -105,33 +112,33 @@ class ItemView(Widget):
         if not self._data.is_image:  # two channels, or many: the first as grey
             item = item[:1]
         pixels = to_uint8(in_unit_interval(item, self._data)[None])
-        return self.half_blocks(fitted(pixels, self.size.width, self.size.height, CELL)[0])
+        width, height = self.size
+        codes = half_blocks(fitted(pixels, width, height, CELL)[0])
+        before, self._rows = self._rows, {}
+        for row in codes:
+            key = row.tobytes()
+            if key not in self._rows:
+                self._rows[key] = before.get(key) or self._line(row.tolist(), width)
+        blank = Strip.blank(width, self.look())
+        return [blank] * ((height - len(codes)) // 2) + [self._rows[row.tobytes()] for row in codes]
 
-    def half_blocks(self, pixels: Pixels) -> list[Strip]:
-        """Two pixels a character, (H, W, C): the upper one as the block, the lower one as what is behind it."""
-        rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.int64)
-        colours = rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
-        if len(colours) % 2:
-            colours = np.concatenate([colours, colours[-1:]])  # a lone last line is as high as two
-        strips = []
-        for codes in (colours[0::2] << 24 | colours[1::2]).tolist():
-            segments, start = [], 0
-            for at in range(1, len(codes) + 1):
-                if at == len(codes) or codes[at] != codes[start]:
-                    segments.append(Segment(HALF_BLOCK * (at - start), self._style(codes[start])))
-                    start = at
-            strips.append(Strip(segments, len(codes)))
-        return strips
+    def _line(self, codes: list[int], width: int) -> Strip:
+        """A line of half blocks in the middle of the room; neighbours of one pair of pixels share a segment."""
+        free = width - len(codes)
+        left, right = (Segment(" " * size, self.look()) for size in (free // 2, free - free // 2))
+        segments, start = [left], 0
+        for at in range(1, len(codes) + 1):
+            if at == len(codes) or codes[at] != codes[start]:
+                segments.append(Segment(HALF_BLOCK * (at - start), self._style(codes[start])))
+                start = at
+        return Strip([*segments, right], width)
 
     def _style(self, code: int) -> Style:
         style = self._pairs.get(code)
         if style is None:
             if len(self._pairs) >= MOST_STYLES:
                 self._pairs.clear()
-            upper, lower = (
-                Color.from_rgb(rgb >> 16, rgb >> 8 & 255, rgb & 255) for rgb in (code >> 24, code & 0xFFFFFF)
-            )
-            style = self._pairs[code] = Style(color=upper, bgcolor=lower)
+            style = self._pairs[code] = Style.from_color(_colour(code >> 24), _colour(code & 0xFFFFFF))
         return style
 
     def _series(self, item: NDArray[np.float32]) -> list[Strip]:
@@ -139,7 +146,7 @@ class ItemView(Widget):
         values = item[None]
         lines = Lines(values, self._data, screen=Screen("blocks"), columns=1, scale=self._bounds)
         console = self.app.console
-        rendered = console.render_lines(lines, console.options.update_width(self.size.width), style=self.rich_style)
+        rendered = console.render_lines(lines, console.options.update_width(self.size.width), style=self.look())
         return [Strip(segments) for segments in rendered]
 
     def _row(self, item: NDArray[np.float32]) -> list[Strip]:
@@ -151,8 +158,8 @@ class ItemView(Widget):
         strips = [self._bar(names[d], float(item[d]), self._bounds[d], widest) for d in range(shown)]
         if shown < len(item):
             more = f"… and {len(item) - shown} more"
-            strips.append(Strip([Segment(more, self.get_component_rich_style("item--name"))]).extend_cell_length(1))
-        return [strip.adjust_cell_length(self.size.width, self.rich_style) for strip in strips]
+            strips.append(Strip([Segment(more, self.look("item--name"))]).extend_cell_length(1))
+        return [strip.adjust_cell_length(self.size.width, self.look()) for strip in strips]
 
     def _bar(self, name: str, value: float, bounds: Sequence[float] | Bounds, widest: int) -> Strip:
         number = signed(value) if abs(value) < 1e4 else f"{value:.3g}"
@@ -160,15 +167,28 @@ class ItemView(Widget):
         low, high = float(bounds[0]), float(bounds[1])
         level = min(1.0, max(0.0, (value - low) / (high - low)))
         filled = round(level * room)
-        style = self.get_component_rich_style
         return Strip(
             [
-                Segment(f"{name[:widest]:<{widest}} ", style("item--name")),
-                Segment(f"{number:>10} ", self.rich_style),
-                Segment("━" * filled, style("item--bar")),
-                Segment("─" * (room - filled), style("item--track")),
+                Segment(f"{name[:widest]:<{widest}} ", self.look("item--name")),
+                Segment(f"{number:>10} ", self.look()),
+                Segment("━" * filled, self.look("item--bar")),
+                Segment("─" * (room - filled), self.look("item--track")),
             ]
         )
+
+
+def half_blocks(pixels: Pixels) -> NDArray[np.int64]:
+    """Two pixels a character, (H, W, C) -> (ceil(H / 2), W): ``upper << 24 | lower``, each ``r << 16 | g << 8 | b``."""
+    rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.int64)
+    colours = rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
+    if len(colours) % 2:
+        colours = np.concatenate([colours, colours[-1:]])  # a lone last line is as high as two
+    return np.asarray(colours[0::2] << 24 | colours[1::2])
+
+
+@lru_cache(1024)
+def _colour(rgb: int) -> Color:
+    return Color.from_rgb(rgb >> 16, rgb >> 8 & 255, rgb & 255)
 
 
 def bounds_of(items: NDArray[np.float32]) -> Bounds:

@@ -10,7 +10,7 @@ Needs: NumPy, rich, textual.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
 import numpy as np
@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region, Size
-from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+
+from .drawn import Drawn, at_once
 
 REACH: Final = 3.5
 """Where a track ends, in standard deviations: 1 code in 2,000 of the prior lies beyond."""
@@ -37,12 +38,19 @@ VALUE: Final = 7
 KL: Final = 7
 
 
-class Sliders(ScrollView, can_focus=True):
+Moved = Callable[[int, float, str | None], None]
+"""Puts a latent dimension at a value, in units of the prior's standard deviation. Steps with one mark are one step of the
+history; one without a mark is a step of its own."""
+
+
+class Sliders(ScrollView, Drawn, can_focus=True):
     """Sliders of some latent dimensions.
 
     Args:
         order: The dimensions, from top to bottom.
         kl: KL of every dimension in nats; empty where there is none.
+        moved: Called when a slider is to stand at a value.
+        settled: Called when a drag has ended.
     """
 
     DEFAULT_CSS = """
@@ -56,36 +64,22 @@ class Sliders(ScrollView, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"sliders--{part}" for part in ("name", "chosen", "track", "filled", "value")
     }
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "choose(-1)", show=False),
-        Binding("down", "choose(1)", show=False),
-        Binding("left", f"nudge(-{SMALL})", show=False),
-        Binding("right", f"nudge({SMALL})", show=False),
-        Binding("shift+left,pagedown", f"nudge(-{LARGE})", show=False),
-        Binding("shift+right,pageup", f"nudge({LARGE})", show=False),
-        Binding("home", "zero", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = at_once(
+        ("up", "choose(-1)"),
+        ("down", "choose(1)"),
+        ("left", f"nudge(-{SMALL})"),
+        ("right", f"nudge({SMALL})"),
+        ("shift+left,pagedown", f"nudge(-{LARGE})"),
+        ("shift+right,pageup", f"nudge({LARGE})"),
+        ("home", "zero"),
+    )
 
-    class Moved(Message):
-        """A slider is to stand at a value.
-
-        Attributes:
-            dimension: The latent dimension.
-            value: In units of the prior's standard deviation.
-            mark: Steps with one mark are one step of the history; None is a step of its own.
-        """
-
-        def __init__(self, dimension: int, value: float, mark: str | None = None) -> None:
-            super().__init__()
-            self.dimension, self.value, self.mark = dimension, value, mark
-
-    class Settled(Message):
-        """A drag has ended."""
-
-    def __init__(self, order: Sequence[int], kl: Sequence[float]) -> None:
+    def __init__(self, order: Sequence[int], kl: Sequence[float], moved: Moved, settled: Callable[[], None]) -> None:
         super().__init__(id="sliders")
         self._order = tuple(order)
         self._kl = tuple(kl)
+        self._moved = moved
+        self._settled = settled
         self._values: NDArray[np.float64] = np.zeros(max(order) + 1)
         self._dragged: int | None = None
         self.chosen = 0
@@ -99,11 +93,9 @@ class Sliders(ScrollView, can_focus=True):
     def show_values(self, values: NDArray[np.float64]) -> None:
         """Show other values, one for each latent dimension."""
         top = self.scroll_offset.y
-        changed = [line for line, d in enumerate(self._order) if values[d] != self._values[d]]
+        changed = [line - top for line, d in enumerate(self._order) if values[d] != self._values[d]]
         self._values = values
-        if changed:
-            width = self.size.width
-            self.refresh(*(Region(0, line - top, width, 1) for line in changed if 0 <= line - top < self.size.height))
+        self.redraw(changed)
 
     def on_resize(self) -> None:
         """As many lines as there are dimensions; the list scrolls where they do not fit."""
@@ -114,39 +106,32 @@ class Sliders(ScrollView, can_focus=True):
         room = self.scrollable_content_region.width - NAME - VALUE - (KL if self._kl else 0)
         return NAME, max(3, room - (1 - room % 2))
 
-    def column(self, value: float) -> int:
-        """Column of a track where a value stands."""
-        width = self.track()[1]
-        place = (min(REACH, max(-REACH, value)) + REACH) / (2 * REACH)
-        return round(place * (width - 1))
-
     def render_line(self, y: int) -> Strip:
         """One slider."""
         line = y + self.scroll_offset.y
         width = self.size.width
         if line >= len(self._order):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self.look())
         dimension, chosen = self._order[line], line == self.chosen
-        name = self.get_component_rich_style("sliders--chosen" if chosen else "sliders--name")
+        name = self.look("sliders--chosen" if chosen else "sliders--name")
         value = self._values[dimension]
         mark = "▸ " if chosen else "  "
         segments = [
             Segment(f"{mark}z{dimension}".ljust(NAME), name),
             *self._drawn_track(value, bold=chosen),
-            Segment(signed(value).rjust(VALUE), name if chosen else self.get_component_rich_style("sliders--value")),
+            Segment(signed(value).rjust(VALUE), name if chosen else self.look("sliders--value")),
         ]
         if self._kl:
-            segments.append(
-                Segment(f"{self._kl[dimension]:.2f}".rjust(KL), self.get_component_rich_style("sliders--name"))
-            )
-        return Strip(segments).adjust_cell_length(width, self.rich_style)
+            segments.append(Segment(f"{self._kl[dimension]:.2f}".rjust(KL), self.look("sliders--name")))
+        return Strip(segments).adjust_cell_length(width, self.look())
 
     def _drawn_track(self, value: float, *, bold: bool) -> list[Segment]:
         """A line from end to end, filled from 0 to the knob."""
-        plain, filled = (self.get_component_rich_style(f"sliders--{part}") for part in ("track", "filled"))
+        plain, filled = self.look("sliders--track"), self.look("sliders--filled")
         if bold:
             filled += Style(bold=True)
-        width, knob = self.track()[1], self.column(value)
+        width = self.track()[1]
+        knob = _column(value, width)
         zero = width // 2
         low, high = sorted((zero, knob))
         cells = ["━" if low <= at <= high else "─" for at in range(width)]
@@ -161,20 +146,23 @@ class Sliders(ScrollView, can_focus=True):
 
     def choose(self, line: int) -> None:
         """Choose a slider, and scroll to it."""
-        self.chosen = min(len(self._order) - 1, max(0, line))
-        self.scroll_to_region(Region(0, self.chosen, 1, 1), animate=False, force=True)
-        self.refresh()
+        before, self.chosen = self.chosen, min(len(self._order) - 1, max(0, line))
+        if self.chosen != before:
+            self.scroll_to_region(Region(0, self.chosen, 1, 1), animate=False, force=True)
+            top = self.scroll_offset.y
+            self.redraw({before - top, self.chosen - top})
 
     def action_nudge(self, by: float) -> None:
         """Change the chosen dimension."""
-        self._move(self.dimension, float(self._values[self.dimension]) + by)
+        self._moved(self.dimension, float(self._values[self.dimension]) + by, None)
 
     def action_zero(self) -> None:
         """Put the chosen dimension at 0."""
-        self._move(self.dimension, 0.0)
+        self._moved(self.dimension, 0.0, None)
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         """Choose a slider; on its track, begin to drag it."""
+        event.stop()
         if (line := self._line(event)) is None:
             return
         self.choose(line)
@@ -185,6 +173,7 @@ class Sliders(ScrollView, can_focus=True):
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         """Drag."""
+        event.stop()
         if self._dragged is not None:
             self._drag(event)
 
@@ -193,7 +182,7 @@ class Sliders(ScrollView, can_focus=True):
         if self._dragged is not None:
             self._dragged = None
             self.release_mouse()
-            self.post_message(self.Settled())
+            self._settled()
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         """Over a track, raise its value; elsewhere the list scrolls."""
@@ -210,7 +199,7 @@ class Sliders(ScrollView, can_focus=True):
         event.prevent_default()
         event.stop()
         self.choose(line)
-        self._move(self.dimension, float(self._values[self.dimension]) + by, f"wheel {self.dimension}")
+        self._moved(self.dimension, float(self._values[self.dimension]) + by, f"wheel {self.dimension}")
 
     def _line(self, event: events.MouseEvent) -> int | None:
         """Number of the slider under the mouse."""
@@ -228,10 +217,12 @@ class Sliders(ScrollView, can_focus=True):
         x = event.screen_x - self.content_region.x - first  # the mouse may have left the list
         value = (min(width - 1, max(0, x)) / (width - 1) * 2 - 1) * REACH
         assert self._dragged is not None
-        self._move(self._dragged, value, f"drag {self._dragged}")
+        self._moved(self._dragged, value, f"drag {self._dragged}")
 
-    def _move(self, dimension: int, value: float, mark: str | None = None) -> None:
-        self.post_message(self.Moved(dimension, value, mark))
+
+def _column(value: float, width: int) -> int:
+    """Column of a track where a value stands."""
+    return round((min(REACH, max(-REACH, value)) + REACH) / (2 * REACH) * (width - 1))
 
 
 def signed(value: float) -> str:

@@ -5,16 +5,17 @@ Needs: rich, textual.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 from rich.segment import Segment
 from textual import events
-from textual.binding import Binding, BindingType
-from textual.message import Message
+from textual.binding import BindingType
 from textual.strip import Strip
-from textual.widget import Widget
 
 from vaekit.explorer.state import MORPH_STEPS, View
+
+from .drawn import Drawn, at_once
 
 STEP: Final = 5
 """Hundredths that a key moves t by."""
@@ -23,8 +24,13 @@ LEFT: Final = 4
 """Columns before the track: the mark and the letter A."""
 
 
-class Track(Widget, can_focus=True):
-    """One line: ``A ━━━━●────── B  t 0.40  linear``."""
+class Track(Drawn, can_focus=True):
+    """One line: ``A ━━━━●────── B  t 0.40  linear``.
+
+    Args:
+        moved: Called with t, when the code is to stand at t hundredths of the way, and with the mark of a drag, or None.
+        settled: Called when a drag has ended.
+    """
 
     DEFAULT_CSS = """
     Track { height: 1; }
@@ -34,27 +40,19 @@ class Track(Widget, can_focus=True):
     Track:focus > .track--muted { color: $text; text-style: bold; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"track--set", "track--line", "track--muted"}
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", f"move(-{STEP})", show=False),
-        Binding("right", f"move({STEP})", show=False),
-        Binding("shift+left,pagedown", f"move(-{5 * STEP})", show=False),
-        Binding("shift+right,pageup", f"move({5 * STEP})", show=False),
-        Binding("home", f"move(-{MORPH_STEPS})", show=False),
-        Binding("end", f"move({MORPH_STEPS})", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = at_once(
+        ("left", f"move(-{STEP})"),
+        ("right", f"move({STEP})"),
+        ("shift+left,pagedown", f"move(-{5 * STEP})"),
+        ("shift+right,pageup", f"move({5 * STEP})"),
+        ("home", f"move(-{MORPH_STEPS})"),
+        ("end", f"move({MORPH_STEPS})"),
+    )
 
-    class Moved(Message):
-        """The code is to stand at t hundredths of the way."""
-
-        def __init__(self, t: int, mark: str | None = None) -> None:
-            super().__init__()
-            self.t, self.mark = t, mark
-
-    class Settled(Message):
-        """A drag has ended."""
-
-    def __init__(self) -> None:
+    def __init__(self, moved: Callable[[int, str | None], None], settled: Callable[[], None]) -> None:
         super().__init__(id="track")
+        self._moved = moved
+        self._settled = settled
         self._view: View | None = None
         self._playing = False
         self._dragging = False
@@ -63,7 +61,7 @@ class Track(Widget, can_focus=True):
         """Show what is pinned, and where between them the code stands."""
         before, self._view = self._view, view
         if before is None or playing != self._playing or _shown(before) != _shown(view):
-            self.refresh()
+            self.redraw([0])
         self._playing = playing
 
     def track(self) -> tuple[int, int]:
@@ -72,16 +70,14 @@ class Track(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:  # noqa: ARG002  there is one line
         """The whole widget."""
-        line, on, muted = (self.get_component_rich_style(f"track--{part}") for part in ("line", "set", "muted"))
+        line, on, muted = (self.look(f"track--{part}") for part in ("line", "set", "muted"))
         view, width = self._view, self.track()[1]
         if view is None or view.a is None or view.b is None:
             missing = "a pins point A, b pins point B; then Space plays the way between them"
             if view is not None and (view.a is not None or view.b is not None):
                 held, other = ("A", "b") if view.b is None else ("B", "a")
                 missing = f"{held} is pinned; {other} pins the other point, then Space plays the way between them"
-            return Strip([Segment(f"{self._mark()}{missing}", muted)]).adjust_cell_length(
-                self.size.width, self.rich_style
-            )
+            return Strip([Segment(f"{self._mark()}{missing}", muted)]).adjust_cell_length(self.size.width, self.look())
         t = view.t
         knob = -1 if t is None else round(t / MORPH_STEPS * (width - 1))
         said = f"t {'--' if t is None else f'{t / MORPH_STEPS:.2f}'}  {view.path}{'  playing' if self._playing else ''}"
@@ -89,7 +85,7 @@ class Track(Widget, can_focus=True):
         if knob >= 0:
             segments.append(Segment("●", on))
         segments += [Segment("─" * (width - max(0, knob + 1)), line), Segment(f" B   {said}", muted)]
-        return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
+        return Strip(segments).adjust_cell_length(self.size.width, self.look())
 
     def _mark(self) -> str:
         return "▸ " if self.has_focus else "  "
@@ -97,16 +93,18 @@ class Track(Widget, can_focus=True):
     def action_move(self, by: int) -> None:
         """Move along the way; from elsewhere, begin at A."""
         t = None if self._view is None else self._view.t
-        self.post_message(self.Moved(min(MORPH_STEPS, max(0, (t or 0) + by)) if t is not None or by > 0 else 0))
+        self._moved(min(MORPH_STEPS, max(0, (t or 0) + by)) if t is not None or by > 0 else 0, None)
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         """Go there, and begin to drag."""
+        event.stop()
         self._dragging = True
         self.capture_mouse()
         self._drag(event)
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         """Drag."""
+        event.stop()
         if self._dragging:
             self._drag(event)
 
@@ -115,7 +113,7 @@ class Track(Widget, can_focus=True):
         if self._dragging:
             self._dragging = False
             self.release_mouse()
-            self.post_message(self.Settled())
+            self._settled()
 
     def on_mouse_scroll_up(self) -> None:
         """Towards B."""
@@ -127,12 +125,12 @@ class Track(Widget, can_focus=True):
 
     def _wheel(self, by: int) -> None:
         t = 0 if self._view is None or self._view.t is None else self._view.t
-        self.post_message(self.Moved(min(MORPH_STEPS, max(0, t + by)), "wheel t"))
+        self._moved(min(MORPH_STEPS, max(0, t + by)), "wheel t")
 
     def _drag(self, event: events.MouseEvent) -> None:
         first, width = self.track()
         x = min(width - 1, max(0, event.screen_x - self.content_region.x - first))
-        self.post_message(self.Moved(round(x / (width - 1) * MORPH_STEPS), "drag t"))
+        self._moved(round(x / (width - 1) * MORPH_STEPS), "drag t")
 
 
 def _shown(view: View) -> tuple[object, ...]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from textual import events
 from textual.pilot import Pilot
 from textual.widget import Widget
-from textual.widgets import Static
 
 import vaekit
 from vaekit.cli.examples import examples, pick
@@ -64,8 +63,8 @@ def lines(widget: Widget) -> list[str]:
     return [widget.render_line(y).text for y in range(widget.size.height)]
 
 
-def text(app: ExploreApp, which: str) -> str:
-    return str(app.query_one(f"#{which}", Static).render())
+def facts(app: ExploreApp) -> str:
+    return "\n".join(map(str, app.facts.lines))
 
 
 def status(app: ExploreApp) -> str:

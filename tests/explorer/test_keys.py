@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pilots import app_of, lines, press, status, text, use
+from pilots import app_of, facts, lines, press, status, use
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -213,7 +213,7 @@ def test_e_encodes_an_item(app: ExploreApp, small_data_folder: Path) -> None:
         await pilot.pause()
         x = examples(app.explorer.vae.bundle, str(small_data_folder)).pixels(slice(17, 18))
         np.testing.assert_allclose(app.explorer.view.z, app.explorer.vae.encode(x).mean[0], atol=1e-6)
-        assert "item @17, encoded" in text(app, "facts")
+        assert "item @17, encoded" in facts(app)
 
     use(app, look)
 

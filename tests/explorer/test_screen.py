@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pilots import NARROW, USUAL, WIDE, app_of, lines, text, use
+from pilots import NARROW, USUAL, WIDE, app_of, facts, lines, use
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -96,7 +96,7 @@ def test_the_map_has_dots_where_the_means_are_in_the_colour_of_their_label(app: 
         width, height = app.atlas.size.width, app.atlas.size.height - 1
         part = (places - low) / (high - low)
         cells = {(int((1 - up) * height), int(right * width)) for right, up in part}
-        app.atlas._signs = []
+        app.atlas._signs = {}
         found = {(y, x) for y, line in enumerate(lines(app.atlas)[:-1]) for x, sign in enumerate(line) if sign != " "}
         assert found == cells
         legend = lines(app.atlas)[-1]
@@ -147,7 +147,7 @@ def test_without_labels_the_map_has_one_colour_and_names_its_axes(gaussian_bundl
     async def look(app: ExploreApp, _: Pilot[None]) -> None:
         first, second, *_rest = app.explorer.order
         assert lines(app.atlas)[-1].split() == ["→", f"z{first}", "↑", f"z{second}"]
-        app.atlas._signs = []
+        app.atlas._signs = {}
         styles = {
             segment.style.color.name
             for y in range(app.atlas.size.height - 1)
@@ -182,10 +182,10 @@ def test_facts_say_where_the_code_comes_from(app: ExploreApp) -> None:
         await pilot.press("r")
         await pilot.pause()
         z = vaekit.noise(seed=5, count=1, dim=5)[0]
-        facts = text(app, "facts")
-        assert "from    seed 5" in facts
-        assert f"length  {np.linalg.norm(z):.2f} σ (prior ≈ 2.24)" in facts  # the square root of 5
-        assert "1 to undo, 0 to redo" in facts
+        assert "from    seed 5" in facts(app)
+        assert f"length  {np.linalg.norm(z):.2f} σ (prior ≈ 2.24)" in facts(app)  # the square root of 5
+        assert "1 to undo, 0 to redo" in facts(app)
+        assert [line.strip() for line in lines(app.facts)] == facts(app).splitlines()
 
     use(app, look)
 
@@ -197,7 +197,7 @@ def test_a_screen_that_is_too_small_says_how_large_it_must_be(app: ExploreApp, s
         assert small.display
         assert f"needs a screen of 60 x 18 characters; this one has {size[0]} x {size[1]}" in str(small.render())
         assert small.size.width > 0
-        assert not app.query_one("#whole").size.area
+        assert not any(widget.size.area for widget in app.screen.children if widget.id != "small")
         await pilot.resize_terminal(80, 24)
         await pilot.pause(0.1)
         assert not small.display
