@@ -153,15 +153,16 @@ class Stage:
     """The terminal while something plays in it: no cursor, keys as they are pressed, signals that wait for the next frame.
 
     Whatever ends the block, the cursor, the colours, the keyboard and the signals are put back as they were. A first Ctrl-C or
-    SIGTERM is kept in ``stopped``, so that no frame is cut in its middle; a second one ends at once. Ctrl-Z puts back, stops,
-    and goes on at ``fg``.
+    SIGTERM is kept in ``stopped``, so that no frame is cut in its middle; a second one ends at once. Ctrl-Z, too, waits for a
+    frame's end, puts back, stops, and goes on at ``fg``.
     """
 
     def __init__(self) -> None:
         self.stopped: int | None = None
         """The signal that asked to stop."""
         self.resumed = False
-        """Whether the process was stopped in between, so that the cursor stands elsewhere."""
+        """Whether the process was stopped since this was last cleared, so that the cursor stands elsewhere."""
+        self._suspending = False
         self._keys = may_listen()
         self._put_back = contextlib.ExitStack()
 
@@ -196,6 +197,10 @@ class Stage:
         self.stopped = number
 
     def _suspend(self, *_: object) -> None:
+        self._suspending = True  # done in `wait`, since a frame may be half written now
+
+    def _pause(self) -> None:
+        self._suspending = False
         if sys.platform == "win32":
             return
         self._put_back.close()  # which also puts back what Ctrl-Z does
@@ -206,9 +211,13 @@ class Stage:
     def wait(self, until: float) -> str:
         """Wait until a moment of `time.monotonic`, a key or a signal, and give the key or "".
 
-        Signals are looked at 20 times a second: Python's own waits go on after a signal.
+        Signals are looked at 20 times a second: Python's own waits go on after a signal. Ctrl-Z stops the process here.
         """
-        while self.stopped is None and (left := until - time.monotonic()) > 0:
+        while self.stopped is None:
+            if self._suspending:
+                self._pause()
+            if (left := until - time.monotonic()) <= 0:
+                break
             part = min(left, 0.05)
             if not self._keys:
                 time.sleep(part)
