@@ -27,6 +27,7 @@ from .console import console
 from .graphics import no_codes
 from .lines import limits, line_images
 from .picture_options import FPS
+from .raster import taken_away
 from .results import ANIMATED, COLUMNS, is_series
 
 BEGIN_FRAME, END_FRAME = (
@@ -108,15 +109,17 @@ def play(
         return rendered(screen, frames[index])
 
     with terminal.Stage() as stage:
-        due, shown, height, size = time.monotonic(), 0, 0, (0, 0)
+        due, shown, picture, size = time.monotonic(), 0, "", (0, 0)
         while loops is None or shown <= loops * len(order):  # the last frame is the first again
             now_size = (screen.width, screen.height)
-            picture = codes(order[shown % len(order)], now_size)
-            up = f"\r\x1b[{height}A" if height and not stage.resumed else ""
+            height = 0 if stage.resumed else picture.count("\n")
+            up = f"\r\x1b[{height}A" if height else ""
+            off = "" if stage.resumed else taken_away(picture)
             clear = ERASE_BELOW if now_size != size else ""
-            sys.stdout.write(BEGIN_FRAME + up + clear + picture + END_FRAME)
+            picture = codes(order[shown % len(order)], now_size)
+            sys.stdout.write(BEGIN_FRAME + off + up + clear + picture + END_FRAME)
             sys.stdout.flush()
-            height, size, stage.resumed = picture.count("\n"), now_size, False
+            size, stage.resumed = now_size, False
             shown += 1
             due = max(due + 1 / fps, time.monotonic())  # a slow terminal delays what follows, rather than lose frames
             if "q" in stage.wait(due).lower() or stage.stopped is not None:

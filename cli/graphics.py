@@ -1,7 +1,7 @@
 """How a picture reaches this terminal: as pixels (Kitty, Sixel), as half blocks in colour, or as plain characters.
 
-The one place that decides. Pixels need the extra `terminal`, a terminal on standard input and output, and its answer to a
-question. Pipes, dumb terminals and NO_COLOR get characters: neither a question nor any other escape code goes there.
+The one place that decides. Pixels need a terminal on standard input and output, its answer to a question, and for Sixel the
+extra `terminal`. Pipes, dumb terminals and NO_COLOR get characters: neither a question nor any other escape code goes there.
 
 Needs: rich; textual-image is only looked for.
 """
@@ -23,8 +23,6 @@ Mode = Literal["kitty", "sixel", "blocks", "ascii"]
 
 VARIABLE: Final = "VAEKIT_GRAPHICS"
 HALF_BLOCK: Final = "\N{UPPER HALF BLOCK}"
-PLACEHOLDER: Final = "\U0010eeee"
-"""Kitty draws its image where this character stands."""
 
 
 class Screen(NamedTuple):
@@ -56,7 +54,7 @@ def screen_for(console: Console, asked: Graphics | None = None) -> Screen:
 
     Raises:
         ConfigError: The console cannot show what was asked for, or $VAEKIT_GRAPHICS is unknown.
-        MissingDependencyError: Kitty or Sixel is asked for, and textual-image is not installed.
+        MissingDependencyError: Sixel is asked for, and textual-image is not installed.
     """
     wish = asked or _from_environment()
     if wish == "auto":
@@ -108,15 +106,12 @@ def _from_environment() -> Graphics:
 
 def _best(console: Console) -> Screen:
     plain = _characters(console)
-    if plain.mode == "ascii" or terminal.in_multiplexer() or _obstacle("sixel", console) or not terminal.may_ask():
+    if plain.mode == "ascii" or terminal.in_multiplexer() or _obstacle("kitty", console) or not terminal.may_ask():
         return plain
     found = terminal.answers()
-    # Sixel first, as textual-image has it: some terminals claim Kitty's protocol without its placeholders, and have Sixel.
-    if found.sixel:
+    if found.sixel and _obstacle("sixel", console) is None:
         return Screen("sixel", terminal.cell_size())
-    if found.kitty and _obstacle("kitty", console) is None:
-        return Screen("kitty", terminal.cell_size())
-    return plain
+    return Screen("kitty", terminal.cell_size()) if found.kitty else plain
 
 
 def _characters(console: Console) -> Screen:
@@ -139,9 +134,7 @@ def _pixel_obstacle(mode: Mode, console: Console) -> str | None:
         return "standard output is no terminal"
     if mode == "kitty" and terminal.in_multiplexer():
         return "tmux and screen do not pass Kitty's graphics on"
-    if mode == "kitty" and encodable(PLACEHOLDER, console.encoding) != PLACEHOLDER:
-        return f"its encoding, {console.encoding}, has no Kitty placeholders"
-    return None if importlib.util.find_spec("textual_image") else _MISSING
+    return None if mode == "kitty" or importlib.util.find_spec("textual_image") else _MISSING
 
 
 def _is_standard_output(console: Console) -> bool:

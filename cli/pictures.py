@@ -103,9 +103,8 @@ class Picture:
         self._captions = None if captions is None else [_printable(caption) for caption in captions]
         self._columns = columns
         self._screen = screen
-        self._sent: dict[
-            tuple[int, Layout], Any
-        ] = {}  # rows that the terminal has, so that an animation sends each once
+        # Rows that the terminal has, so that an animation sends each once: by first image, place and size.
+        self._sent: dict[tuple[int, Layout, tuple[int, ...]], raster.KittyImage] = {}
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         screen = self._screen or screen_for(console)
@@ -131,9 +130,9 @@ class Picture:
             row = slice(start, start + layout.columns)
             yield start, chain.from_iterable(draw(pixels[row], layout) for pixels in layers)
 
-    def _pixel_rows(self, layout: Layout, screen: Screen, console: Console, options: ConsoleOptions) -> Rows:
+    def _pixel_rows(self, layout: Layout, screen: Screen, console: Console, *_: Any) -> Rows:
         """Each row's first image, and the row as Kitty or Sixel graphics."""
-        lines = max(1, min(raster.MOST_CELLS, console.height - 2) // len(self._layers))
+        lines = max(1, (console.height - 2) // len(self._layers))
         layers = [raster.fitted(pixels, layout.width, lines, screen.cell) for pixels in self._layers]
         place = (layout.slot, layout.gap, screen.cell)
         for start in range(0, len(layers[0]), layout.columns):
@@ -141,15 +140,15 @@ class Picture:
             if screen.mode == "sixel":
                 yield start, chain.from_iterable(raster.draw_sixel(pixels, *place) for pixels in row)
                 continue
-            image = self._sent.get((start, layout)) or raster.kitty_image(row, *place)
-            self._sent[start, layout] = image
-            yield start, raster.draw_kitty(image, console, options)
+            which = (start, layout, layers[0].shape)
+            if which not in self._sent:
+                self._sent[which] = raster.send_kitty(row, *place, console.file)
+            yield start, raster.place_kitty(self._sent[which])
 
     def _layout(self, room: int, screen: Screen) -> Layout:
         """Fit the images into ``room`` columns: ``K * slot + (K - 1) * gap <= room``."""
         count, _, width, _ = self._layers[0].shape
         if screen.has_pixels:
-            room = min(room, raster.MOST_CELLS)
             width = raster.wanted_columns(width, screen.cell)
         wanted = max([width, *map(cell_len, self._captions or ())])
         if self._columns is None:

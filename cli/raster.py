@@ -1,36 +1,40 @@
 """Pixels on their way to a terminal: brought to a size, and one row of a picture as Kitty or Sixel graphics.
 
-Images are enlarged by whole numbers, each pixel a square, or made smaller by averaging areas. textual-image encodes; its
-codes go out as control segments, which rich neither counts nor cuts; empty lines are what rich sees of them.
+Images are enlarged by whole numbers, each pixel a square, or made smaller by averaging areas. The codes go out as control
+segments, which rich neither counts nor cuts; empty lines are what rich sees of them.
 
-Needs: NumPy, rich; textual-image and Pillow inside functions.
+Needs: NumPy, rich; Pillow, and for Sixel textual-image, inside functions.
 """
 
 from __future__ import annotations
 
-import sys
+import base64
+import io
+import itertools
+import os
+import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.color import ColorSystem
 from rich.segment import ControlType, Segment
 
 from vaekit.images import Pixels, enlarge, indexed
 
 from .terminal import Cell
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 READABLE: Final = 16
 """Characters that an image is as wide as, about: the size at which half blocks show a digit."""
 
-MOST_CELLS: Final = 297
-"""Columns or lines of one Kitty image: its placeholders are numbered by so many diacritics."""
+KITTY_CHUNK: Final = 4096
+"""Characters of an image's data in one escape code."""
+
+PLACED_IMAGE: Final = re.compile(r"\x1b_Ga=p,i=(\d+)")
+DEFINED_COLOUR: Final = re.compile(r"(#\d+);2;\d+;\d+;\d+")
 
 _AS_IT_IS: Final = [(ControlType.CURSOR_FORWARD, 0)]  # marks a segment as control codes; rich prints the text alone
+_NUMBERS: Final = itertools.count(int.from_bytes(os.urandom(3), "big") + 1)  # those of other programs are seldom met
 
 
 def wanted_columns(width: int, cell: Cell) -> int:
@@ -95,29 +99,59 @@ def draw_sixel(pixels: Pixels, slot: int, gap: int, cell: Cell) -> Iterator[Segm
     for index, image in enumerate(pixels):
         column = index * (slot + gap) + left
         across = f"\x1b[{column}C" if column else ""
-        codes = f"\x1b7\x1b[{lines}A{across}{image_to_sixels(indexed(image))}\x1b8"
+        # A colour that is defined is not yet chosen: the VT340 and xterm go on with the one before.
+        sixels = DEFINED_COLOUR.sub(r"\g<0>\1", image_to_sixels(indexed(image)))
+        codes = f"\x1b7\x1b[{lines}A{across}{sixels}\x1b8"
         yield Segment(codes, None, _AS_IT_IS)
 
 
-def kitty_image(layers: Sequence[Pixels], slot: int, gap: int, cell: Cell) -> Any:
-    """Lay one row of images, or several under each other, on one transparent sheet that the terminal gets at the first drawing.
+class KittyImage(NamedTuple):
+    """A row of images that the terminal keeps, so that it is sent once however often it is placed.
 
-    Returns:
-        textual-image's renderable: drawn again, it costs its placeholders alone.
+    Attributes:
+        number: By which the terminal knows it.
+        columns: Characters that it is wide.
+        lines: Characters that it is high.
     """
-    library = _kitty(cell)
+
+    number: int
+    columns: int
+    lines: int
+
+
+def send_kitty(layers: Sequence[Pixels], slot: int, gap: int, cell: Cell, stream: IO[str]) -> KittyImage:
+    """Lay one row of images, or several under each other, on one transparent sheet, and give it to the terminal."""
+    from PIL import Image
+
     sheet = np.concatenate([_sheet(pixels, slot, gap, cell) for pixels in layers])
     height, width, _ = sheet.shape
-    return library(_rgba(sheet), width=width // cell[0], height=height // cell[1])
+    image = KittyImage(next(_NUMBERS), width // cell[0], height // cell[1])
+    encoded = io.BytesIO()
+    Image.fromarray(sheet).save(encoded, format="PNG")
+    data = base64.standard_b64encode(encoded.getvalue()).decode()
+    keys = f"a=t,f=100,i={image.number},"
+    for start in range(0, len(data), KITTY_CHUNK):
+        more = int(start + KITTY_CHUNK < len(data))
+        stream.write(f"\x1b_G{keys}q=2,m={more};{data[start : start + KITTY_CHUNK]}\x1b\\")
+        keys = ""
+    stream.flush()
+    return image
 
 
-def draw_kitty(image: Any, console: Any, options: Any) -> Iterator[Segment]:
-    """Send what `kitty_image` made, if this was not done before, and place it."""
-    for segment in image.__rich_console__(console, options):
-        # The colour is the image's number: rendered here, lest rich brings it down to what it takes the terminal for.
-        text = segment.style.render(segment.text.rstrip("\n"), color_system=ColorSystem.TRUECOLOR)
-        yield Segment(text, None, _AS_IT_IS)
+def place_kitty(image: KittyImage) -> Iterator[Segment]:
+    """Show what was sent: at the cursor, not by placeholder characters, which kitty knows from 0.28 on alone."""
+    for _ in range(image.lines):
         yield Segment.line()
+    place = f"\x1b_Ga=p,i={image.number},c={image.columns},r={image.lines},C=1,q=2\x1b\\"
+    yield Segment(f"\x1b7\x1b[{image.lines}A{place}\x1b8", None, _AS_IT_IS)
+
+
+def taken_away(codes: str) -> str:
+    """What removes from the screen the Kitty images that some codes placed there; the terminal keeps their pixels.
+
+    By their numbers: when a terminal's size changes, images may stay where they are while the characters around them move.
+    """
+    return "".join(f"\x1b_Ga=d,d=i,i={number},q=2\x1b\\" for number in PLACED_IMAGE.findall(codes))
 
 
 def _sheet(pixels: Pixels, slot: int, gap: int, cell: Cell) -> NDArray[np.uint8]:
@@ -130,23 +164,3 @@ def _sheet(pixels: Pixels, slot: int, gap: int, cell: Cell) -> NDArray[np.uint8]
         sheet[:height, start : start + width] = 255
         sheet[:height, start : start + width, :3] = image
     return sheet
-
-
-def _rgba(sheet: NDArray[np.uint8]) -> Image.Image:
-    from PIL import Image
-
-    return Image.fromarray(sheet)
-
-
-def _kitty(cell: Cell) -> Any:
-    """textual-image's Kitty renderable; the package is imported without its questions, and told a character's size."""
-    module: Any = sys
-    shown, module.__stdout__ = sys.__stdout__, None  # without a standard output, it does not ask when it is imported
-    try:
-        from textual_image.renderable.tgp import Image as Renderable
-    finally:
-        module.__stdout__ = shown
-    from textual_image import _terminal
-
-    _terminal.get_cell_size._result = _terminal.CellSize(*cell)  # type: ignore[attr-defined]  # where it keeps its answer
-    return Renderable

@@ -148,25 +148,22 @@ def test_ctrl_z_puts_back_and_goes_on_where_the_cursor_then_is(in_terminal: Run,
     assert is_as_before(shown)
 
 
-def test_a_kitty_terminal_gets_each_frame_once(
+def test_a_kitty_terminal_gets_each_frame_once_and_shows_one_at_a_time(
     in_terminal: Run, kitty_images: Decode, small_bundle: Path, vae: vaekit.VAE
 ) -> None:
     arguments = ("--steps", 3, "--animate", "--loops", 3, "--fps", 50)
     shown = in_terminal("morph", small_bundle, *arguments, kind="kitty")
     assert shown.code == 0
-    assert len(frames_of(shown.text)) == 3 * 4 + 1
-    numbers = re.findall(r"\x1b_Ga=p,i=(\d+)", shown.text)
-    assert len(numbers) == len(set(numbers)) == 3
+    frames = frames_of(shown.text)
+    assert len(frames) == 3 * 4 + 1
+    placed = [re.findall(r"\x1b_Ga=p,i=(\d+)", frame) for frame in frames]
+    assert [len(numbers) for numbers in placed] == [1] * 13
+    assert len({number for (number,) in placed}) == 3
+    removed = [re.findall(r"\x1b_Ga=d,d=i,i=(\d+),q=2\x1b\\.*\x1b_Ga=p", frame, re.DOTALL) for frame in frames]
+    assert removed == [[], *placed[:-1]], "the frame before, and before the next is placed"
     golden = vae.bundle.golden().x
-    for image, pixels in zip(
-        kitty_images(_placed_once(shown.text)), to_uint8(vae.morph(golden[3], golden[8], steps=3)), strict=True
-    ):
+    for image, pixels in zip(kitty_images(shown.text), to_uint8(vae.morph(golden[3], golden[8], steps=3)), strict=True):
         np.testing.assert_array_equal(image[:112, :112, :1], np.kron(pixels, np.ones((4, 4, 1), np.uint8)))
-
-
-def _placed_once(text: str) -> str:
-    """What was sent, and the frames of the first half loop, each of which places an image of its own."""
-    return "".join(re.findall(r"\x1b_G[^\x1b]*\x1b\\", text)) + "".join(frames_of(text)[:3])
 
 
 def test_sixel_frames_are_drawn_in_place(in_terminal: Run, sixel_images: Decode, small_bundle: Path) -> None:
