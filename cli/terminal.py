@@ -15,6 +15,7 @@ import re
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -147,6 +148,28 @@ def key_by_key(descriptor: int) -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM came: it ends a command as Ctrl-C does, so whatever cleans up after the one does so after the other."""
+
+
+@contextlib.contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """While the block runs, a first SIGTERM raises `TerminatedError` in it; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may set a handler
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise TerminatedError
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Stage:

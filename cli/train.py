@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +23,7 @@ from .data_options import (
     reads_data,
 )
 from .options import JsonOption, QuietOption
+from .terminal import TerminatedError, sigterm_raises
 from .train_preview import check_preview
 from .train_report import TrainReport
 
@@ -207,7 +209,7 @@ def train(
 ) -> None:
     """Train a variational autoencoder (or a classic one), with a checkpoint after each epoch.
 
-    Stop with Ctrl-C; go on with `vaekit train --resume RUN`. Several processes:
+    Stop with Ctrl-C or SIGTERM; go on with `vaekit train --resume RUN`. Several processes:
     `torchrun --nproc-per-node N -m vaekit train …`.
     """
     with training_extra("train"):
@@ -216,7 +218,7 @@ def train(
         from vaekit.training.ranks import is_first, local_device, ranks
         from vaekit.training.trainer import choose_device
         from vaekit.training.trainer import train as run_training
-    check_preview(preview, console(), plain=quiet or as_json)
+    check_preview(preview and is_first(), console(), plain=quiet or as_json)  # of several processes one draws
     if resume is not None:
         _refuse_other_options(context)
         info = RunInfo.read(resume)
@@ -231,6 +233,8 @@ def train(
     silent = as_json or not is_first()
     try:
         with ExitStack() as stack:
+            if is_first():  # the others have nothing to put back, and must not outlive a lost connection
+                stack.enter_context(sigterm_raises())
             process = stack.enter_context(ranks(local_device(choose_device(config.device))))
             # What the first process downloads and converts, the others find.
             first = process.first(lambda: read_data(source, options, quiet=quiet or silent))
@@ -256,12 +260,12 @@ def train(
                 on_progress=report.progress,
                 on_weights=report.weights if report.looks else None,
             )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if is_first():
             command = shlex.join(["vaekit", "train", "--resume", str(folder)])
             line = f"stopped; go on with `{command}`" if folder.is_dir() else "stopped; nothing was written"
             error_console().print(line, style="yellow", markup=False, soft_wrap=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + (signal.SIGTERM if isinstance(stop, TerminatedError) else signal.SIGINT)) from None
     if not is_first():
         return
     if as_json:

@@ -168,6 +168,16 @@ def test_it_is_refused_where_there_is_no_terminal(run: Any, items: Path, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def test_of_several_processes_only_the_first_needs_a_terminal_for_it(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")  # as torchrun does, which may give the others a file for their output
+    code, _, err = run("train", tmp_path / "missing.npy", *SMALL, "--preview")
+    assert code == 1
+    assert "missing.npy" in err
+    assert "--preview" not in err
+
+
 @pytest.mark.parametrize("plain", ["--quiet", "--json"])
 def test_it_is_refused_beside_plain_output(run: Any, items: Path, plain: str) -> None:
     code, _, err = run("train", items, *SMALL, "--preview", plain)

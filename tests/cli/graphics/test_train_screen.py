@@ -182,17 +182,23 @@ def test_resizing_while_it_runs_does_not_end_it(in_terminal: Run, items: Path, t
 
 
 @pytest.mark.slow  # starts the program in a terminal
-def test_ctrl_c_leaves_the_terminal_clean(in_terminal: Run, items: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_leaves_the_terminal_and_the_run_clean(
+    in_terminal: Run, items: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    from vaekit.training import Checkpoint
+
     stopped = []
 
     def stop(raw: bytes, process: Any, _terminal: int) -> None:
         if not stopped and raw.count("▀".encode()) and b"epoch 3/" in raw:
             stopped.append(True)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
 
     given = ("train", items, *SMALL, "--epochs", 100_000, "--out", tmp_path / "run")
     shown = in_terminal(*given, size=(40, 180), act=stop, **COLOURS)
-    assert shown.code == 130
+    assert shown.code == code
+    assert Checkpoint.latest(tmp_path / "run").epoch >= 2
     assert HIDE in shown.text
     assert shown.text.rindex(SHOW) > shown.text.rindex(HIDE)
     assert "go on with `vaekit train --resume" in shown.text
@@ -200,3 +206,20 @@ def test_ctrl_c_leaves_the_terminal_clean(in_terminal: Run, items: Path, tmp_pat
     ends = shown.text.rstrip("\n").split("\x1b[")
     assert ends[-1].startswith("0m")  # colours are off
     assert shown.modes[0] == shown.modes[1]
+
+
+@pytest.mark.slow  # starts torchrun in a terminal
+def test_of_several_processes_one_draws(in_terminal: Run, items: Path, tmp_path: Path) -> None:
+    launch = ["torchrun", "--nproc-per-node", "2", "--standalone", "-m", "vaekit", "train"]
+    command = [*launch, str(items), *SMALL, "--epochs", "3", "--preview"]
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = {[*command, '--out', str(tmp_path / 'run')]!r}\n"
+        "runpy.run_module('torch.distributed.run', run_name='__main__')"
+    )
+    shown = in_terminal(code=code, size=(40, 180), limit=180, **COLOURS)
+    assert shown.code == 0, shown.text
+    lines = screen_of(shown.text, 180)
+    assert sum("▀" in line for line in lines) == 33  # three rows of images, once
+    assert shown.text.count(HIDE) == 1  # one bar
+    assert [line.split("  ")[0] for line in lines if line.startswith("epoch ")] == [f"epoch {n}/3" for n in range(1, 4)]
