@@ -21,7 +21,8 @@ BLOCKS: Final = "▁▂▃▄▅▆▇█"
 PLAIN: Final = "_.-=*#"
 """What stands for the blocks where a stream cannot encode them."""
 
-TRAIN, TEST = "blue", "yellow"
+TRAIN, TEST = "#2a85d0", "#d06a00"
+"""A blue and an orange for black and for white; on one, a terminal's own blue is hard to read, on the other its yellow."""
 SMALLEST: Final = (20, 3)
 """Characters and lines below which a curve says nothing."""
 

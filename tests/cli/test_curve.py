@@ -56,14 +56,23 @@ def test_the_axes_say_the_extremes_and_the_epochs() -> None:
 
 def test_both_curves_share_one_scale_and_have_their_colours() -> None:
     stream = io.StringIO()
-    console = Console(file=stream, width=40, force_terminal=True, color_system="standard", legacy_windows=False)
+    console = Console(file=stream, width=40, force_terminal=True, color_system="truecolor", legacy_windows=False)
     console.print(Curve([Loss(1, 10, 0), Loss(2, 10, 0)], height=6))
-    codes = {"blue": "34", "yellow": "33"}
     lines = stream.getvalue().splitlines()
-    plot = [re.findall(r"\x1b\[(\d+)m([\u2800-\u28ff]+)", line) for line in lines[1:5]]
-    assert {colour for colour, _ in plot[0]} == {codes[TRAIN]}  # ten, on top
-    assert {colour for colour, _ in plot[3]} == {codes[TEST]}  # zero, at the bottom
+    plot = [re.findall(r"\x1b\[38;2;([\d;]+)m([\u2800-\u28ff]+)", line) for line in lines[1:5]]
+    assert {colour for colour, _ in plot[0]} == {"42;133;208"}  # ten, on top: training
+    assert {colour for colour, _ in plot[3]} == {"208;106;0"}  # zero, at the bottom
     assert plot[1] == plot[2] == []
+
+
+@pytest.mark.parametrize("colour", [TRAIN, TEST])
+def test_a_curve_can_be_read_on_black_and_on_white(colour: str) -> None:
+    # Contrast as WCAG 2.2 defines it, which asks for 3 of graphics.
+    levels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels]
+    luminance = np.dot([0.2126, 0.7152, 0.0722], linear)
+    assert (luminance + 0.05) / 0.05 > 3
+    assert 1.05 / (luminance + 0.05) > 3
 
 
 def test_the_scale_takes_in_both_curves() -> None:
