@@ -27,6 +27,14 @@ def bench(
     precision: Annotated[
         str | None, typer.Option("--precision", metavar="NAME[,NAME…]", help="Without it, all of the bundle's.")
     ] = None,
+    io: Annotated[
+        str | None,
+        typer.Option(
+            "--io",
+            metavar="NAME[,NAME…]",
+            help="`float32`, and `uint8` for the app-ready graphs. Without it, what the bundle has.",
+        ),
+    ] = None,
     provider: Annotated[
         str | None,
         typer.Option("--provider", metavar="NAME[,NAME…]", help="Without it, `cpu`, and `cuda` where that works."),
@@ -66,7 +74,7 @@ def bench(
     _check_targets(out, plot, force=force)
     opened = Bundle.open(bundle)
     plan, skipped = _plan(
-        opened, half, precision, provider, threads=threads, batches=batches, seconds=seconds, quick=short
+        opened, half, precision, provider, io=io, threads=threads, batches=batches, seconds=seconds, quick=short
     )
     with progress(wanted=not (quiet or as_json)) as move:
         run = Bench(opened, plan, skipped=skipped, on_progress=move)
@@ -86,6 +94,7 @@ def _plan(
     precision: str | None,
     provider: str | None,
     *,
+    io: str | None,
     threads: str | None,
     batches: str | None,
     seconds: float | None,
@@ -109,6 +118,7 @@ def _plan(
         batches=_list("--batches", batches, int),
         seconds=seconds,
         quick=quick,
+        io=_list("--io", io, str),
     )
     return plan, skipped
 

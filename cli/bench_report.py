@@ -115,12 +115,12 @@ def _throughput(half: str, timings: Sequence[Timing]) -> Table:
 def _starts(report: Report, half: str) -> Table:
     headings = ("first item", "spread", "import", "load", "call", "peak memory", "graph on disk")
     table = _new(f"{half}: a new process, from its start to its first item", headings)
-    disk = {(graph.half, graph.precision): graph.bytes for graph in report.disk}
+    disk = {(graph.half, graph.precision, graph.io): graph.bytes for graph in report.disk}
     if report.baseline is not None:
         table.add_row("`import numpy` alone", *_start(report.baseline), "-")
     for start in report.starts:
         if start.setting is not None and start.setting.half == half:
-            size = disk[half, start.setting.precision]
+            size = disk[half, start.setting.precision, start.setting.io]
             table.add_row(one_line(start.setting.name), *_start(start), f"{size / 1e6:,.2f} MB")
     return table
 
@@ -140,9 +140,11 @@ def _start(start: Start) -> list[str]:
 
 
 def _advice(report: Report) -> None:
+    from vaekit.runtime.bench.results import graphs_name
+
     several = len(report.plan.halves) > 1
     for pays in report.pays:
-        _line(f"{pays.half + ', ' if several else ''}{pays.precision}: {pays.text}")
+        _line(f"{pays.half + ', ' if several else ''}{graphs_name(pays.precision, pays.io)}: {pays.text}")
     for recommendation in report.settings:
         _line(
             f"{recommendation.half} for {recommendation.purpose}: {recommendation.text}",

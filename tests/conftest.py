@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,17 @@ def ae_bundle(ae_pair: ModulePair, small_dataset: Dataset, tmp_path_factory: pyt
 def gaussian_bundle(gaussian_pair: ModulePair, real_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an exported bundle of `gaussian_pair`; without a preview, since its items are no images."""
     return _export(gaussian_pair, real_dataset, tmp_path_factory.mktemp("bundles") / "small-gaussian")
+
+
+@pytest.fixture(scope="session")
+def pixel_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small colour model's bundle that has app-ready graphs (uint8 pixels) too."""
+    sys.path.append(str(Path(__file__).parent))  # tests are no package; those of pixels share a module
+    from pixel_models import colour_data, colour_pair
+
+    from vaekit.exporting import export_bundle
+
+    return export_bundle(colour_pair(), tmp_path_factory.mktemp("bundles") / "px", data=colour_data(), io="uint8").path
 
 
 @pytest.fixture

@@ -75,6 +75,35 @@ def test_the_tables_hold_the_numbers_of_the_report(run: Run, tmp_path: Path) -> 
         assert float(shown_rate.rstrip("kM")) * factor == pytest.approx(timing.rate.median, rel=0.006)
 
 
+def test_graphs_for_pixels_stand_beside_the_others_in_all_that_is_shown(
+    run: Run, pixel_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra [plots])")
+    monkeypatch.setattr(plan, "QUICK_STARTS", 1)
+    bench = functools.partial(run.func, "bench", pixel_bundle, *SHORT)  # type: ignore[attr-defined]
+    out, plot = tmp_path / "bench.json", tmp_path / "bench.svg"
+    done = bench("--out", out, "--plot", plot)
+    assert (done.code, done.err) == (0, "")
+    for name in ("fp32", "fp32.uint8"):
+        for way in ("call", "bound"):  # latency and throughput
+            assert len(re.findall(rf"^{re.escape(name)} cpu, 1 thread, {way} ", done.out, flags=re.MULTILINE)) == 2
+        assert f"{name} cpu, 1 thread, call" in plot.read_text()
+    sizes = {
+        name: f"{(pixel_bundle / file).stat().st_size / 1e6:,.2f} MB"
+        for name, file in (("fp32", "decoder.onnx"), ("fp32.uint8", "decoder.uint8.onnx"))
+    }
+    for name, size in sizes.items():
+        assert re.search(rf"^{re.escape(name)} cpu, 1 thread  .* {size}$", done.out, flags=re.MULTILINE)
+    assert "fp32.uint8: pixels on cpu over float32 values: " in done.out
+    assert re.search(r"^decoder for latency: fp32 cpu, 1 thread, ", done.out, flags=re.MULTILINE)
+    assert re.search(r"^decoder for latency, uint8 pixels: fp32\.uint8 cpu, 1 thread, ", done.out, flags=re.MULTILINE)
+    assert {timing["io"] for timing in json.loads(out.read_text())["timings"]} == {"float32", "uint8"}
+    for io in ("float32", "uint8"):
+        monkeypatch.setattr(plan, "QUICK_STARTS", 0)
+        report = Report.from_json(json.loads(bench("--io", io, "--json").out))
+        assert {timing.cell.setting.io for timing in report.timings} == {io}
+
+
 def test_json_is_the_report_and_nothing_else(run: Run) -> None:
     done = run("--json")
     assert (done.code, done.err) == (0, "")
@@ -116,6 +145,11 @@ def test_what_could_not_be_measured_is_listed(run: Run, monkeypatch: pytest.Monk
         (["--threads", "0"], r"threads=0: give 1 to 1024, or None for every usable core\."),
         (["--threads", "two"], r"--threads two: give whole numbers with commas between them"),
         (["--precision", "fp32,fp8"], r"precision='fp8' is not in the bundle '.*', which has fp32"),
+        (
+            ["--io", "uint8"],
+            r"io='uint8' was asked for, but the bundle '.*' has graphs for float32 alone; export it again",
+        ),
+        (["--io", "uint16"], r"io='uint16' is unknown; choose one of float32, uint8\."),
         (["--provider", "npu"], r"provider='npu' was asked for, but .* has only "),
         (["--provider", "auto"], r"provider='auto' is a choice between providers"),
         (["--seconds", "0"], r"seconds=0: give each timing more than 0"),

@@ -1,7 +1,7 @@
 """How fast each precision is on this machine: items a second, on one thread, side by side.
 
-Contenders take turns within each round, so that what else the machine does at the moment falls on all of them; the median over
-the rounds counts. It is a measurement of this machine, and says so in the manifest: elsewhere, `vaekit bench`.
+They are timed as `vaekit bench` times (`vaekit.runtime.bench.timing`), only shorter; the median over the rounds counts. It is a
+measurement of this machine, and says so in the manifest: elsewhere, `vaekit bench`.
 
 Needs: NumPy, ONNX Runtime.
 """
@@ -11,12 +11,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.runtime.bench.machine import describe_machine
+from vaekit.runtime.bench.timing import TICKS, Clock, ready, resolution, take_turns
 from vaekit.runtime.session import VAE
 
 BATCHES: Final = (1, 64, 1024)
@@ -25,14 +27,13 @@ BATCHES: Final = (1, 64, 1024)
 BATCH_BYTES: Final = 256 << 20
 """Largest batch of items in bytes, as float32: with all its inner values, one of large pictures would not fit into memory."""
 
-ROUNDS: Final = (3, 9)
-"""Fewest and most rounds."""
+SECONDS: Final = 0.2
+"""Time that a contender gets at one batch size, unless `FEWEST` rounds take longer."""
 
-ENOUGH: Final = 0.004
-"""Seconds that one turn takes at least: short calls are repeated, so that the clock's steps do not show."""
+ROUNDS: Final = 9
 
-BUDGET: Final = 1.5
-"""Seconds that a contender may take at one batch size, unless the fewest rounds take longer."""
+FEWEST: Final = 3
+"""Rounds of a contender whose calls are long: of large pictures one may take many seconds."""
 
 
 class Machine(NamedTuple):
@@ -77,32 +78,17 @@ def measure_rates(
     for half, rows in (("encoder", x), ("decoder", z)):
         for batch in (batch for batch in BATCHES if batch * 4 * x[0].size <= BATCH_BYTES):
             feed = np.resize(rows, (batch, *rows.shape[1:]))
-            for name, seconds in _take_turns(
-                {n: getattr(vae, half).session for n, vae in contenders.items()}, feed
-            ).items():
+            sessions = {name: getattr(vae, half).session for name, vae in contenders.items()}
+            for name, seconds in _seconds(sessions, feed, time.perf_counter).items():
                 rates[name][half][str(batch)] = batch / seconds
     return rates
 
 
-def _take_turns(sessions: Mapping[str, Any], rows: NDArray[np.float32]) -> dict[str, float]:
-    """Median seconds of a call of each session, which get the rows in turn."""
-    feeds = {name: {session.get_inputs()[0].name: rows} for name, session in sessions.items()}
-    for name, session in sessions.items():  # the first call of a batch size sets up its memory
-        session.run(None, feeds[name])
-    calls, rounds = {}, ROUNDS[1]
-    for name, session in sessions.items():
-        once = _seconds(session, feeds[name], 1)
-        calls[name] = max(1, round(ENOUGH / max(once, 1e-7)))
-        rounds = min(rounds, max(ROUNDS[0], int(BUDGET / (calls[name] * once))))
-    times: dict[str, list[float]] = {name: [] for name in sessions}
-    for _ in range(rounds):
-        for name, session in sessions.items():
-            times[name].append(_seconds(session, feeds[name], calls[name]))
-    return {name: statistics.median(taken) for name, taken in times.items()}
-
-
-def _seconds(session: Any, feed: Mapping[str, NDArray[np.float32]], calls: int) -> float:
-    began = time.perf_counter()
-    for _ in range(calls):
-        session.run(None, feed)
-    return (time.perf_counter() - began) / calls
+def _seconds(sessions: Mapping[str, Any], rows: NDArray[np.float32], clock: Clock) -> dict[str, float]:
+    """Median over the rounds of the seconds that a call of each session takes, with the rows as its input."""
+    least = TICKS * resolution(clock)
+    calls = [partial(session.run, None, {session.get_inputs()[0].name: rows}) for session in sessions.values()]
+    timed = [ready(call, clock, least=least)[0] for call in calls]
+    take_turns(timed, clock, seconds=SECONDS, rounds=ROUNDS, least_rounds=FEWEST)
+    medians = [statistics.median(sum(burst) / len(burst) for burst in one.bursts) for one in timed]
+    return dict(zip(sessions, medians, strict=True))

@@ -51,12 +51,13 @@ def timing() -> Callable[..., Timing]:
         provider: str = "cpu",
         precision: str = "fp32",
         half: str = "decoder",
+        io: str = "float32",
         tails: Sequence[float] | None = None,
     ) -> Timing:
         times = [float(time) for time in times]
         tails = times if tails is None else [float(time) for time in tails]
         return Timing(
-            cell=Cell(Setting(half, precision, provider, threads), way, batch),
+            cell=Cell(Setting(half, precision, provider, threads, io), way, batch),
             inner=1,
             first=2 * times[0],
             blocks=len(times),

@@ -119,7 +119,7 @@ def test_where_another_precision_wins_the_best_of_fp32_is_named_too(timing: Call
     ]
     found = advice(timings)
     assert found[purpose].cell.setting.precision == "int8"
-    assert found[f"{purpose}, fp32"].cell.setting[1:] == ("fp32", "cpu", 1)
+    assert found[f"{purpose}, fp32"].cell.setting[1:4] == ("fp32", "cpu", 1)
 
 
 def test_data_that_stay_on_a_gpu_are_compared_with_their_like(timing: Callable[..., Any]) -> None:
@@ -151,3 +151,20 @@ def test_each_half_gets_its_own_advice(timing: Callable[..., Any]) -> None:
 
 def test_nothing_measured_gives_no_advice() -> None:
     assert list(advise([])) == []
+
+
+def test_pixels_are_recommended_apart_since_an_app_takes_what_it_has(timing: Callable[..., Any]) -> None:
+    timings = [
+        timing(10e-6 * QUIET),
+        timing(5e-6 * QUIET, threads=2),
+        timing(8e-6 * QUIET, io="uint8"),
+        timing(16e-6 * QUIET, threads=2, io="uint8"),
+    ]
+    found = advice(timings)
+    assert list(found) == ["latency", "throughput", "latency, uint8 pixels", "throughput, uint8 pixels"]
+    assert found["latency"].cell.setting.io == "float32"
+    assert found["latency"].cell.setting.threads == 2
+    pixels = found["latency, uint8 pixels"]
+    assert (pixels.cell.setting.io, pixels.cell.setting.threads) == ("uint8", 1)
+    assert pixels.text.startswith("fp32.uint8 cpu, 1 thread, call: p50 8.00 us")
+    assert "2.00x ahead of the next" in pixels.text

@@ -11,9 +11,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
+import vaekit
+from vaekit.appio import to_pixels
 from vaekit.bundle import Bundle
 from vaekit.errors import ConfigError, MeasurementError, ProviderError
 from vaekit.runtime.bench import measure, ways
+from vaekit.runtime.bench.child import checksum
 from vaekit.runtime.bench.measure import Bench, working_providers
 from vaekit.runtime.bench.plan import make_plan
 from vaekit.runtime.bench.results import LEVELS, Cell, Plan, Report, Setting
@@ -217,6 +220,52 @@ def test_every_precision_of_a_bundle_is_measured_whatever_it_is_called(bundle: B
     assert {timing.cell.setting.precision for timing in report.timings} == {"fp32", "fp6-made-up"}
     assert [disk.precision for disk in report.disk] == ["fp32", "fp6-made-up"]
     assert [(pays.what, pays.over) for pays in report.pays] == [("fp6-made-up on cpu", "fp32")]
+
+
+def test_graphs_for_pixels_are_measured_beside_the_others(pixel_bundle: Path) -> None:
+    bundle = Bundle.open(pixel_bundle)
+    report = run(bundle, plan_of(bundle, halves=["encoder", "decoder"], starts=1))
+    assert [timing.cell for timing in report.timings] == [
+        Cell(Setting(half, "fp32", "cpu", 1, io), way, batch)
+        for half in ("encoder", "decoder")
+        for io in ("float32", "uint8")
+        for batch in (1, 4)
+        for way in ("call", "bound")
+    ]
+    assert report.skipped == ()
+    stem = {"float32": "", "uint8": ".uint8"}
+    assert [(disk.half, disk.io, disk.bytes) for disk in report.disk] == [
+        (half, io, (pixel_bundle / f"{half}{stem[io]}.onnx").stat().st_size)
+        for half in ("encoder", "decoder")
+        for io in ("float32", "uint8")
+    ]
+    sums = {(start.setting.half, start.setting.io): start.checksum for start in report.starts if start.setting}
+    assert len(sums) == 4
+    # The first item's pixels are its values by the formula, where they lie; an encoder gets 128 of them, which is 0.502.
+    manifest, plain = bundle.manifest, vaekit.load(bundle, provider="cpu", threads=1)
+    assert manifest.pixels is not None
+    values = plain.decode(vaekit.noise(seed=0, count=1, dim=manifest.spec.latent))
+    pixels = to_pixels(values, manifest.spec.data, manifest.pixels.layout)
+    assert sums["decoder", "uint8"] == pytest.approx(checksum(pixels), rel=1e-3)
+    grey = np.full((1, *manifest.spec.data.shape), 128 / 255, np.float32)
+    assert sums["encoder", "uint8"] == pytest.approx(checksum(plain.encode(grey).mean), rel=1e-4)
+    assert {one.purpose for one in report.settings} == {
+        *("latency", "throughput", "latency, uint8 pixels", "throughput, uint8 pixels")
+    }
+    assert [(pays.half, pays.what, pays.over, pays.io) for pays in report.pays] == [
+        (half, "pixels on cpu", "float32 values", "uint8") for half in ("encoder", "decoder")
+    ]
+    assert Report.from_json(json.loads(json.dumps(report.to_json(), allow_nan=False))) == report
+
+
+def test_memory_is_counted_with_what_pixels_take(pixel_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open(pixel_bundle)
+    monkeypatch.setattr(measure, "memory_available", lambda: 10**9)
+    # 4 codes of 4 bytes an item, and 180 pixels of one byte; as float32, of four
+    for io, size in (("uint8", "7.8"), ("float32", "29.4")):
+        message = rf"the arrays of all settings take {size} GB, but 1\.0 GB are free"
+        with pytest.raises(ConfigError, match=message):
+            run(bundle, plan_of(bundle, batches=[40_000_000], io=[io]))
 
 
 def test_an_unknown_provider_is_refused_before_anything_is_measured(bundle: Bundle) -> None:

@@ -46,6 +46,23 @@ def test_threads_that_are_never_ahead_never_pay(timing: Callable[..., Any]) -> N
     assert "never pays in this sweep, batch 1 to 64" in pays.text
 
 
+def test_pixels_are_held_against_values_and_otherwise_against_their_like(timing: Callable[..., Any]) -> None:
+    timings = sweep(timing, {1: 10, 64: 100}) + sweep(timing, {1: 5, 64: 50}, precision="int8")
+    timings += sweep(timing, {1: 12, 64: 80}, io="uint8") + sweep(timing, {1: 3, 64: 20}, precision="int8", io="uint8")
+    found = list(pays_from(timings))
+    assert [(pays.precision, pays.what, pays.over, pays.io, pays.batch) for pays in found] == [
+        ("int8", "int8 on cpu", "fp32", "float32", 1),
+        ("int8", "int8 on cpu", "fp32", "uint8", 1),
+        ("fp32", "pixels on cpu", "float32 values", "uint8", 64),
+        ("int8", "pixels on cpu", "float32 values", "uint8", 1),
+    ]
+    assert [pays.gain for pays in found] == pytest.approx([2, 4, 1.25, 2.5])
+    assert found[2].text == (
+        "pixels on cpu over float32 values: pays from batch 64; 1.25x (1.25 to 1.25) at batch 64; "
+        "float32 values leave the app to convert its pixels"
+    )
+
+
 def test_a_difference_inside_the_noise_is_no_answer(timing: Callable[..., Any]) -> None:
     pays = one(sweep(timing, {1: 10, 64: 100}) + sweep(timing, {1: 9, 64: 90}, noise=LOUD / np.median(LOUD), threads=2))
     assert (pays.verdict, pays.batch) == ("unclear", None)

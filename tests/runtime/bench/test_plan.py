@@ -18,6 +18,11 @@ from vaekit.runtime.bench.timing import LEAST_ROUNDS
 
 
 @pytest.fixture(scope="module")
+def with_pixels(pixel_bundle: Path) -> Manifest:
+    return Bundle.open(pixel_bundle).manifest
+
+
+@pytest.fixture(scope="module")
 def manifest(small_bundle: Path) -> Manifest:
     return Bundle.open(small_bundle).manifest
 
@@ -64,7 +69,7 @@ def test_what_is_given_is_sorted_and_taken_once(manifest: Manifest) -> None:
 
 def test_a_gpu_is_measured_with_one_thread_count(manifest: Manifest) -> None:
     plan = make_plan(manifest, providers=["cpu", "cuda"], threads=[1, 2, 4])
-    assert [(setting.provider, setting.threads) for setting in settings(plan)] == [
+    assert [(setting.provider, setting.threads) for setting in settings(plan, manifest)] == [
         ("cpu", 1),
         ("cpu", 2),
         ("cpu", 4),
@@ -74,9 +79,33 @@ def test_a_gpu_is_measured_with_one_thread_count(manifest: Manifest) -> None:
 
 def test_settings_are_every_combination(manifest: Manifest) -> None:
     plan = make_plan(manifest, halves=["encoder", "decoder"], threads=[1, 2])._replace(precisions=("fp32", "int8"))
-    found = list(settings(plan))
+    found = list(settings(plan, manifest))
     assert len(found) == len(set(found)) == 8
     assert Setting("encoder", "int8", "cpu", 2) in found
+
+
+def test_graphs_for_pixels_are_measured_where_the_bundle_has_them(manifest: Manifest, with_pixels: Manifest) -> None:
+    assert make_plan(manifest).io == ("float32",)
+    plan = make_plan(with_pixels, threads=[1])
+    assert plan.io == ("float32", "uint8")
+    both = [Setting("decoder", "fp32", "cpu", 1, io) for io in ("float32", "uint8")]
+    assert list(settings(plan, with_pixels)) == both
+    assert make_plan(with_pixels, io=["uint8", "float32", "uint8"]).io == ("float32", "uint8")
+    assert make_plan(with_pixels, io=["uint8"]).io == ("uint8",)
+    # A precision without such graphs is measured without them, unless they were asked for.
+    fp32 = with_pixels.precisions["fp32"]
+    more = with_pixels._replace(precisions={"fp32": fp32, "int8": fp32})
+    found = list(settings(make_plan(more, threads=[1]), more))
+    assert found == [*both, Setting("decoder", "int8", "cpu", 1)]
+    with pytest.raises(BundleError, match=r"io='uint8' was asked for in precision='int8', but the bundle has"):
+        make_plan(more, io=["uint8"])
+
+
+def test_graphs_for_pixels_that_are_not_there_are_refused(manifest: Manifest) -> None:
+    with pytest.raises(
+        BundleError, match=r"io='uint8' was asked for, but the bundle '.*' has graphs for float32 alone"
+    ):
+        make_plan(manifest, io=["float32", "uint8"])
 
 
 @pytest.mark.parametrize(
@@ -89,6 +118,8 @@ def test_settings_are_every_combination(manifest: Manifest) -> None:
         ({"threads": []}, r"threads is empty; name at least one\."),
         ({"precisions": []}, r"precisions is empty; name at least one\."),
         ({"providers": []}, r"providers is empty; name at least one\."),
+        ({"io": []}, r"io is empty; name at least one\."),
+        ({"io": ["uint16"]}, r"io='uint16' is unknown; choose one of float32, uint8\."),
         ({"halves": []}, r"halves is empty; name at least one\."),
         ({"halves": ["middle"]}, r"half='middle' is unknown; choose one of encoder, decoder\."),
         (

@@ -55,6 +55,18 @@ def test_throughput_is_drawn_over_the_batch_size(timing: Callable[..., Any]) -> 
     assert [label.get_text() for label in left.get_xticklabels()] == ["1", "64", "1,024"]
 
 
+def test_graphs_for_pixels_have_lines_of_their_own(timing: Callable[..., Any]) -> None:
+    timings = [
+        timing([batch * factor * 1e-6] * 3, batch=batch, io=io)
+        for io, factor in (("float32", 1), ("uint8", 4))
+        for batch in (1, 64)
+    ]
+    for axes in draw(report_of(timings)).axes:
+        assert axes.get_legend_handles_labels()[1] == ["fp32 cpu, 1 thread, call", "fp32.uint8 cpu, 1 thread, call"]
+    line = line_of(draw(report_of(timings)).axes[0], "fp32.uint8 cpu, 1 thread, call")
+    np.testing.assert_allclose(np.asarray(line.get_ydata(), float), 1 / 4e-6)
+
+
 def test_the_part_of_calls_that_take_longer_is_drawn_over_the_time(timing: Callable[..., Any]) -> None:
     times = list(np.random.default_rng(0).lognormal(-10, 1, 500))
     axes = draw(report_of([timing(times)])).axes[1]

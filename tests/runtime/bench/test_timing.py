@@ -24,6 +24,7 @@ from vaekit.runtime.bench.timing import (
     calibrate,
     garbage_collection_off,
     quantiles,
+    ready,
     resolution,
     take_turns,
 )
@@ -142,6 +143,16 @@ def test_a_slow_contender_leaves_when_its_time_is_over_and_not_before_it_can_be_
     quick, slow = Contender(clock.call_of([0.001]), 1), Contender(clock.call_of([5.0]), 1)
     take_turns([quick, slow], clock, seconds=1.0, rounds=10)
     assert (len(quick.bursts), len(slow.bursts)) == (10, LEAST_ROUNDS)
+    slow = Contender(clock.call_of([5.0]), 1)
+    take_turns([slow], clock, seconds=1.0, rounds=10, least_rounds=2)
+    assert len(slow.bursts) == 2
+
+
+def test_the_first_call_is_apart_and_a_long_one_is_alone_in_its_block(clock: Any) -> None:
+    contender, first = ready(clock.call_of([0.03, 0.001, 0.001, 0.001, 0.001]), clock, least=0.002)
+    assert (first, contender.inner, contender.bursts) == (pytest.approx(0.03), 2, [])
+    contender, first = ready(clock.call_of([2 * LONG]), clock, least=10.0)
+    assert (first, contender.inner) == (pytest.approx(2 * LONG), 1)
 
 
 def test_an_interruption_keeps_the_bursts_that_ended(clock: Any) -> None:

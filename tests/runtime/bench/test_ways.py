@@ -64,6 +64,29 @@ def test_plain_and_bound_calls_give_what_onnx_runtime_gives(bundle: Bundle, half
             np.testing.assert_allclose(array, wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_calls_with_pixels_give_what_onnx_runtime_gives(pixel_bundle: Path, half: str) -> None:
+    bundle = Bundle.open(pixel_bundle)
+    x = ways.inputs(bundle, half, 5, "uint8")
+    if half == "encoder":
+        golden = bundle.golden("uint8").x
+        np.testing.assert_array_equal(x, golden[np.arange(5) % len(golden)])
+        assert x.dtype == np.uint8
+    session = onnxruntime.InferenceSession(bundle.graph(half, io="uint8"), providers=[CPU])
+    wanted = session.run(None, {session.get_inputs()[0].name: x})
+    setting = Setting(half, "fp32", "cpu", 1, "uint8")
+    model = ways.open_half(bundle, setting)
+    for call in (ways.plain(model, x), ways.bound(model, x)):
+        found: Any = call()
+        for array, right in zip(found if half == "encoder" else [found], wanted, strict=True):
+            assert array.dtype == right.dtype
+            np.testing.assert_allclose(array, right, atol=1e-6)
+    buffers = ways.Buffers(bundle.manifest.graph(half, "fp32", "uint8"), x, "cpu")
+    buffers.bind(model.session, 3, graph_id=1)()
+    for array, right in zip(buffers.outputs(3), wanted, strict=True):
+        np.testing.assert_allclose(array, right[:3], atol=1e-6)
+
+
 def test_a_half_is_opened_as_the_setting_says(bundle: Bundle) -> None:
     model = ways.open_half(bundle, Setting("encoder", "fp32", "cpu", 2))
     assert isinstance(model, vaekit.Encoder)

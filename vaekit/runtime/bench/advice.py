@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from vaekit.runtime.bench.compare import REFERENCE, WAYS, By, Comparison, compare, median_interval
-from vaekit.runtime.bench.results import Cell, Recommendation, Setting, Timing, count_of, unique
+from vaekit.runtime.bench.results import Cell, Recommendation, Setting, Timing, count_of
 from vaekit.runtime.bench.units import rate, seconds
 from vaekit.runtime.bound import DEVICES
 
@@ -25,17 +25,19 @@ Kind: TypeAlias = tuple[Setting, str]
 
 
 def advise(timings: Sequence[Timing]) -> Iterator[Recommendation]:
-    """Recommend a setting for an app bound by latency and for one bound by throughput, for each half.
+    """Recommend a setting for an app bound by latency and for one bound by throughput, for each half, and for each io.
 
     Plain is, in this order: fp32 before other precisions, the CPU before other providers, calls with NumPy arrays before bound
-    ones, few threads before many. A setting whose data stay on a GPU is compared with its like only. Of the batch sizes the
-    smallest is named from which on nothing is gained.
+    ones, few threads before many. A setting whose data stay on a GPU is compared with its like only, and so is one for pixels:
+    which of the two an app takes hangs on what it has. Of the batch sizes the smallest is named from which on nothing is
+    gained.
     """
-    for half in unique(timing.cell.setting.half for timing in timings):
-        of_half = [timing for timing in timings if timing.cell.setting.half == half]
-        here = [timing for timing in of_half if not _stays_on_gpu(timing.cell)]
-        there = [timing for timing in of_half if _stays_on_gpu(timing.cell)]
-        for what, some in (("", here), (", data on the GPU", there)):
+    for half, io in dict.fromkeys((timing.cell.setting.half, timing.cell.setting.io) for timing in timings):
+        alike = [one for one in timings if (one.cell.setting.half, one.cell.setting.io) == (half, io)]
+        pixels = "" if io == "float32" else ", uint8 pixels"
+        here = [timing for timing in alike if not _stays_on_gpu(timing.cell)]
+        there = [timing for timing in alike if _stays_on_gpu(timing.cell)]
+        for what, some in ((pixels, here), (f"{pixels}, data on the GPU", there)):
             if some:
                 yield from _for_latency(half, f"latency{what}", some)
                 yield from _recommendations(half, f"throughput{what}", some, "rates")

@@ -22,14 +22,14 @@ def main(began: float) -> None:
     Args:
         began: `time.perf_counter` at the first line of the process's own code.
 
-    The command line after `-c` names the folder, the half, the precision, the provider and the number of threads.
+    The command line after `-c` names the folder, the half, the precision, the provider, the number of threads and the io.
     """
     import vaekit
 
-    folder, half, precision, provider, threads = sys.argv[1:6]
+    folder, half, precision, provider, threads, io = sys.argv[1:7]
     imported = time.perf_counter()
     kind = vaekit.Decoder if half == "decoder" else vaekit.Encoder
-    model = kind(folder, provider=provider, precision=precision, threads=int(threads))
+    model = kind(folder, provider=provider, precision=precision, threads=int(threads), io=io)
     loaded = time.perf_counter()
     item = first_item(model)
     done = time.perf_counter()
@@ -49,6 +49,10 @@ def first_item(model: Any) -> Any:
     if isinstance(model, vaekit.Decoder):
         return model.decode(vaekit.noise(seed=0, count=1, dim=model.spec.latent))
     data = model.spec.data
+    if model.io == "uint8":
+        from vaekit.appio import pixel_shape
+
+        return model.encode(np.full((1, *pixel_shape(data, model.manifest.pixels.layout)), 128, np.uint8)).mean
     value = 0.5 if data.range is None else sum(data.range) / 2
     return model.encode(np.full((1, *data.shape), value, np.float32)).mean
 

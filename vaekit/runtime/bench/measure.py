@@ -13,9 +13,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vaekit.bundle import Bundle
 from vaekit.errors import ConfigError, MeasurementError, ProviderError, one_line
 from vaekit.runtime.bench import ways
@@ -23,12 +20,12 @@ from vaekit.runtime.bench.advice import advise
 from vaekit.runtime.bench.child import checksum, first_item
 from vaekit.runtime.bench.machine import describe_machine, load_average, memory_available
 from vaekit.runtime.bench.pays import pays_from
-from vaekit.runtime.bench.plan import settings
+from vaekit.runtime.bench.plan import graphs, settings
 from vaekit.runtime.bench.process import Starter, start_in_turn
 from vaekit.runtime.bench.results import LEVELS, Cell, Disk, Plan, Report, Setting, Timing
-from vaekit.runtime.bench.timing import LONG, TICKS, Clock, Contender, calibrate, quantiles, resolution, take_turns
+from vaekit.runtime.bench.timing import TICKS, Clock, Contender, quantiles, ready, resolution, take_turns
 from vaekit.runtime.providers import CUDA, import_onnxruntime
-from vaekit.runtime.session import Decoder, Encoder
+from vaekit.runtime.session import Decoder, Encoder, Given
 
 Progress: TypeAlias = Callable[[str, float, float], None]
 """Called before each piece of work: its name, seconds of work done, seconds of work in all, both as planned."""
@@ -86,7 +83,7 @@ class Bench:
             MeasurementError: No call can be run, or a process fails.
         """
         _check_memory(self._bundle, self._plan)
-        for setting in settings(self._plan):
+        for setting in settings(self._plan, self._bundle.manifest):
             self._models[setting] = ways.open_half(self._bundle, setting)
         self._start()
         self._prepare()
@@ -108,9 +105,8 @@ class Bench:
             baseline=self._baseline.result(),
             starts=tuple(start for starter in self._starters if (start := starter.result()) is not None),
             disk=tuple(
-                Disk(half, precision, manifest.graph(half, precision).file.bytes)
-                for half in plan.halves
-                for precision in plan.precisions
+                Disk(half, precision, manifest.graph(half, precision, io).file.bytes, io)
+                for half, precision, io in graphs(plan, manifest)
             ),
             timings=timings,
             pays=tuple(pays_from(timings)),
@@ -137,24 +133,29 @@ class Bench:
 
     def _prepare(self) -> None:
         """Make every call, run it for the first time, and find how many of it fill a block."""
-        for half in self._plan.halves:
-            x = ways.inputs(self._bundle, half, self._plan.batches[-1])
-            for setting, model in self._models.items():
-                if setting.half == half:
-                    for batch in self._plan.batches:
-                        self._add(Cell(setting, "call", batch), partial(ways.plain, model, x[:batch]))
-                        self._add(Cell(setting, "bound", batch), partial(ways.bound, model, x[:batch]))
-                    if setting.provider == "cuda":
-                        self._add_graphs(setting, x)
+        largest = self._plan.batches[-1]
+        rows = {
+            (half, io): ways.inputs(self._bundle, half, largest, io)
+            for half in self._plan.halves
+            for io in self._plan.io
+        }
+        for setting, model in self._models.items():
+            x = rows[setting.half, setting.io]
+            for batch in self._plan.batches:
+                self._add(Cell(setting, "call", batch), partial(ways.plain, model, x[:batch]))
+                self._add(Cell(setting, "bound", batch), partial(ways.bound, model, x[:batch]))
+            if setting.provider == "cuda":
+                self._add_graphs(setting, x)
 
-    def _add_graphs(self, setting: Setting, x: NDArray[np.float32]) -> None:
+    def _add_graphs(self, setting: Setting, x: Given) -> None:
         """Add the calls that replay a CUDA graph, one for each batch size, if CUDA runs every node of this model."""
         try:
             session = ways.open_for_graphs(self._bundle, setting)
         except ProviderError as error:
             self._skipped.append(f"CUDA graphs of {setting.text}: {error}")
             return
-        buffers = ways.Buffers(self._bundle.manifest.graph(setting.half, setting.precision), x, "cuda")
+        info = self._bundle.manifest.graph(setting.half, setting.precision, setting.io)
+        buffers = ways.Buffers(info, x, "cuda")
         for number, batch in enumerate(self._plan.batches, start=1):
             self._add(Cell(setting, "graph", batch), partial(buffers.bind, session, batch, graph_id=number))
 
@@ -162,16 +163,12 @@ class Bench:
         """Make a call, and make it for the first time, apart; one that fails is left out, with its reason."""
         self._say(f"first call, {cell.text}", self._starting)
         try:
-            call = make()
-            began = self._clock()
-            call()
-            first = self._clock() - began
-            inner = 1 if first >= LONG else calibrate(call, self._clock, least=TICKS * self._resolution)
+            contender, first = ready(make(), self._clock, least=TICKS * self._resolution)
         except Exception as error:  # noqa: BLE001  (ONNX Runtime's own kinds, MemoryError: whatever a provider raises)
             reason = one_line(error) or type(error).__name__
             self._skipped.append(f"{cell.text}: {reason}")
             return
-        self._timed.append(_Timed(cell, first, Contender(call, inner)))
+        self._timed.append(_Timed(cell, first, contender))
 
     def _time(self) -> None:
         if not self._timed:
@@ -245,8 +242,8 @@ def _check_memory(bundle: Bundle, plan: Plan) -> None:
     """Refuse batch sizes whose arrays do not fit together, before the system ends this process for it."""
     available = memory_available()
     need = 0
-    for setting in settings(plan):
-        info = bundle.manifest.graph(setting.half, setting.precision)
+    for setting in settings(plan, bundle.manifest):
+        info = bundle.manifest.graph(setting.half, setting.precision, setting.io)
         need += sum(ways.bytes_of(info, batch) for batch in plan.batches)  # bound calls keep their arrays
     if available is not None and need > available:
         raise ConfigError(

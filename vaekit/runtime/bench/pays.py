@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from vaekit.graphinfo import IOS
 from vaekit.runtime.bench.compare import REFERENCE, WAYS, WORTH, compare
 from vaekit.runtime.bench.results import Pays, Timing, count_of, unique
 from vaekit.runtime.bound import DEVICES
@@ -21,17 +22,26 @@ def pays_from(timings: Sequence[Timing]) -> Iterator[Pays]:
     """Say from which batch size on more threads, another provider and another precision pay, for calls with NumPy arrays.
 
     Each thread count is held against the next smaller one; a provider against the fastest thread count of the CPU; a
-    precision against fp32 on the same provider, each with its fastest thread count.
+    precision against fp32 on the same provider, each with its fastest thread count. Graphs for pixels are held against each
+    other in the same ways, and against those for float32 values of the same precision.
     """
     for half in unique(timing.cell.setting.half for timing in timings):
         of_half = [timing for timing in timings if timing.cell.setting.half == half]
-        precisions = unique(timing.cell.setting.precision for timing in of_half)
-        for precision in precisions:
-            of_precision = [timing for timing in of_half if timing.cell.setting.precision == precision]
-            yield from _threads_pay(half, precision, of_precision)
-            yield from _providers_pay(half, precision, of_precision)
-        if REFERENCE in precisions:
-            yield from _precisions_pay(half, precisions, of_half)
+        for io in unique(timing.cell.setting.io for timing in of_half):
+            of_io = [timing for timing in of_half if timing.cell.setting.io == io]
+            for pays in _one_io_pays(half, of_io):
+                yield pays._replace(io=io)
+        yield from _pixels_pay(half, of_half)
+
+
+def _one_io_pays(half: str, timings: Sequence[Timing]) -> Iterator[Pays]:
+    precisions = unique(timing.cell.setting.precision for timing in timings)
+    for precision in precisions:
+        of_precision = [timing for timing in timings if timing.cell.setting.precision == precision]
+        yield from _threads_pay(half, precision, of_precision)
+        yield from _providers_pay(half, precision, of_precision)
+    if REFERENCE in precisions:
+        yield from _precisions_pay(half, precisions, timings)
 
 
 def _threads_pay(half: str, precision: str, timings: Sequence[Timing]) -> Iterator[Pays]:
@@ -64,6 +74,16 @@ def _precisions_pay(half: str, precisions: Sequence[str], timings: Sequence[Timi
             if precision != REFERENCE:
                 other = _by_batch(timings, provider=provider, precision=precision)
                 yield from _pays(half, precision, f"{precision} on {provider}", REFERENCE, other, reference)
+
+
+def _pixels_pay(half: str, timings: Sequence[Timing]) -> Iterator[Pays]:
+    values, pixels = ([timing for timing in timings if timing.cell.setting.io == io] for io in IOS)
+    for precision in unique(timing.cell.setting.precision for timing in pixels):
+        for provider in unique(timing.cell.setting.provider for timing in pixels):
+            first, second = (_by_batch(some, provider=provider, precision=precision) for some in (pixels, values))
+            for pays in _pays(half, precision, f"pixels on {provider}", "float32 values", first, second):
+                text = f"{pays.text}; float32 values leave the app to convert its pixels"
+                yield pays._replace(io="uint8", text=text)
 
 
 def _pays(

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from vaekit.cores import count_cores
 from vaekit.errors import ConfigError
+from vaekit.graphinfo import IOS
 from vaekit.manifest import HALVES, Manifest
 from vaekit.runtime.bench.results import Plan, Setting
 from vaekit.runtime.bench.timing import LEAST_ROUNDS
@@ -40,6 +41,7 @@ def make_plan(
     batches: Sequence[int] | None = None,
     seconds: float | None = None,
     quick: bool = False,
+    io: Sequence[str] | None = None,
 ) -> Plan:
     """Check what was asked for, and fill in what was not.
 
@@ -52,14 +54,20 @@ def make_plan(
         batches: Items a call; None takes `BATCHES`.
         seconds: Time for each cell, warm-up included; None takes `SECONDS`.
         quick: Fewer batch sizes, less time, fewer rounds and starts, where these are not given.
+        io: "float32", "uint8" or both; None takes what the bundle has.
 
     Raises:
-        ConfigError: A half, thread count, batch size or time that has no meaning.
-        BundleError: The bundle has no such precision.
+        ConfigError: A half, io, thread count, batch size or time that has no meaning.
+        BundleError: The bundle has no such precision, or no such graphs for pixels.
     """
+    if precisions is None:
+        precisions = list(manifest.precisions)
     for half in halves:
-        for precision in precisions if precisions is not None else manifest.precisions:
-            manifest.graph(half, precision)
+        for precision in precisions:
+            for one in IOS[:1] if io is None else _given("io", io):
+                manifest.graph(half, precision, one)
+    if io is None:
+        io = IOS[:1] if manifest.pixels is None else IOS
     names = tuple(dict.fromkeys(short_name(_full(name)) for name in providers))
     if "auto" in names:
         raise ConfigError("provider='auto' is a choice between providers, and bench measures each; name them.")
@@ -75,13 +83,14 @@ def make_plan(
         raise ConfigError(f"seconds={seconds:g}: give each timing more than 0 and at most 3600 seconds.")
     return Plan(
         halves=_given("halves", [half for half in HALVES if half in halves]),
-        precisions=_given("precisions", precisions if precisions is not None else list(manifest.precisions)),
+        precisions=_given("precisions", precisions),
         providers=_given("providers", names),
         threads=counts,
         batches=sizes,
         seconds=seconds,
         rounds=QUICK_ROUNDS if quick else ROUNDS,
         starts=QUICK_STARTS if quick else STARTS,
+        io=tuple(one for one in IOS if one in io),
     )
 
 
@@ -91,13 +100,21 @@ def thread_counts(cores: int) -> tuple[int, ...]:
     return (*powers, cores)
 
 
-def settings(plan: Plan) -> Iterator[Setting]:
+def settings(plan: Plan, manifest: Manifest) -> Iterator[Setting]:
     """Every setting of a plan, each provider's sorted by threads; a GPU's speed hangs on no threads, so it gets one count."""
+    for half, precision, io in graphs(plan, manifest):
+        for provider in plan.providers:
+            for threads in plan.threads[-1:] if provider in DEVICES else plan.threads:
+                yield Setting(half, precision, provider, threads, io)
+
+
+def graphs(plan: Plan, manifest: Manifest) -> Iterator[tuple[str, str, str]]:
+    """Half, precision and io of every graph of a plan; those for pixels only where the bundle has them in that precision."""
     for half in plan.halves:
         for precision in plan.precisions:
-            for provider in plan.providers:
-                for threads in plan.threads[-1:] if provider in DEVICES else plan.threads:
-                    yield Setting(half, precision, provider, threads)
+            for io in plan.io:
+                if io == "float32" or (manifest.pixels is not None and precision in manifest.pixels.precisions):
+                    yield half, precision, io
 
 
 def _full(name: str) -> str:

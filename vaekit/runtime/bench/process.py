@@ -71,7 +71,7 @@ class Starter:
         self._command = [sys.executable, "-P", "-c", (ITEM if setting else BASELINE).format(**places)]
         if setting is not None:
             self._command += [str(folder.resolve()), setting.half, setting.precision, setting.provider]
-            self._command.append(str(setting.threads))
+            self._command += [str(setting.threads), setting.io]
         self.seconds: list[float] = []
         self.reports: list[dict[str, Any]] = []
 

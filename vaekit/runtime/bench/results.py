@@ -7,18 +7,19 @@ Times are in seconds, sizes in bytes, rates in items per second. The JSON is one
     complete     false where the run was interrupted; what was measured until then is there
     machine      processor, vector_units, gpus, cores_usable, cores_machine, memory, system, load_before, load_after
                  (the one-minute load average, null where the system has none), versions (by package)
-    plan         halves, precisions, providers, threads, batches, seconds (for each timing), rounds, starts
+    plan         halves, precisions, io ("float32" for the plain graphs, "uint8" for the app-ready ones), providers, threads,
+                 batches, seconds (for each timing), rounds, starts
     resolution   smallest step that the clock shows
     skipped      what could not be measured, each with its reason
     baseline     a start of Python with `import numpy` alone, or null
-    starts       one object a setting: half, precision, provider, threads, and
+    starts       one object a setting: half, precision, provider, threads, io, and
         first        the first start, which also fills the page cache; it is in none of the other numbers
         seconds      each later one: from before the process is made until its first item is there
         stages       medians of what the child saw: import, load, first_item; the rest is Python itself
         resident     memory resident after the first item        peak   the most it ever was; null where unknown
         checksum     weighted sum of that first item, equal to what this process computed
-    disk         bytes of each graph: half, precision, bytes
-    timings      one object a setting, way and batch size: half, precision, provider, threads, and
+    disk         bytes of each graph: half, precision, bytes, io
+    timings      one object a setting, way and batch size: half, precision, provider, threads, io, and
         way          "call" (encode or decode, NumPy in and out), "bound" (the call that `bind` gives, whose arrays stay; on a
                      GPU the outputs stay in its memory), "graph" (all stays there, and a CUDA graph is replayed)
         batch        items a call
@@ -30,7 +31,9 @@ Times are in seconds, sizes in bytes, rates in items per second. The JSON is one
         rates        items per second of each round        medians, tails   p50 and p95 of each round, seconds a call
     quantile_levels  the levels, 0 to 1
     advice       pays: half, precision, what, over, verdict ("from", "never", "unclear"), batch (null unless "from"), gain
-                 (at the largest batch size), text; settings: half, purpose, cell (a timing's six names), sure, text
+                 (at the largest batch size), text, io; settings: half, purpose, cell (a timing's seven names), sure, text
+
+Reports that were written before there was `io` have none, and are of float32 graphs.
 
 Rounds of the same number were taken within the same seconds in all timings, so compare two timings round by round.
 
@@ -57,11 +60,12 @@ class Setting(NamedTuple):
     precision: str
     provider: str
     threads: int
+    io: str = "float32"
 
     @property
     def name(self) -> str:
-        """For people who know which half it is: "fp32 cpu, 2 threads"."""
-        return f"{self.precision} {self.provider}, {count_of(self.threads, 'thread')}"
+        """For people who know which half it is: "fp32 cpu, 2 threads", "fp32.uint8 cpu, 2 threads"."""
+        return f"{graphs_name(self.precision, self.io)} {self.provider}, {count_of(self.threads, 'thread')}"
 
     @property
     def text(self) -> str:
@@ -87,12 +91,12 @@ class Cell(NamedTuple):
         return f"{self.setting.name}, {self.way}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give the six names as JSON's types."""
+        """Give the seven names as JSON's types."""
         return {**self.setting._asdict(), "way": self.way, "batch": self.batch}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Cell:
-        """Read the six names."""
+        """Read the names."""
         return cls(_setting(value), value["way"], value["batch"])
 
 
@@ -175,6 +179,7 @@ class Disk(NamedTuple):
     half: str
     precision: str
     bytes: int
+    io: str = "float32"
 
 
 class Machine(NamedTuple):
@@ -209,6 +214,7 @@ class Plan(NamedTuple):
         seconds: Time for each cell, warm-up included.
         rounds: Rounds in which that time is spent.
         starts: Processes started for each setting, besides the first.
+        io: "float32", "uint8" or both; a precision that has no app-ready graphs is measured without.
     """
 
     halves: tuple[str, ...]
@@ -219,6 +225,7 @@ class Plan(NamedTuple):
     seconds: float
     rounds: int
     starts: int
+    io: tuple[str, ...] = ("float32",)
 
 
 class Pays(NamedTuple):
@@ -232,6 +239,7 @@ class Pays(NamedTuple):
     batch: int | None
     gain: float
     text: str
+    io: str = "float32"
 
 
 class Recommendation(NamedTuple):
@@ -318,6 +326,11 @@ class Report(NamedTuple):
         )
 
 
+def graphs_name(precision: str, io: str) -> str:
+    """Write what tells graphs apart as their files do: "fp32", and of those for pixels "fp32.uint8"."""
+    return precision if io == "float32" else f"{precision}.{io}"
+
+
 def count_of(number: int, noun: str) -> str:
     """Write "1 thread", "2 threads"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
@@ -329,7 +342,7 @@ def unique(values: Iterable[str]) -> list[str]:
 
 
 def _setting(value: Mapping[str, Any]) -> Setting:
-    return Setting(*(value[name] for name in Setting._fields))
+    return Setting(**{name: value[name] for name in Setting._fields if name in value})
 
 
 def _plain(record: Any) -> dict[str, Any]:

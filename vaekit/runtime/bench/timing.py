@@ -91,6 +91,23 @@ def calibrate(call: Callable[[], object], clock: Clock, *, least: float) -> int:
     return inner
 
 
+def ready(call: Callable[[], object], clock: Clock, *, least: float) -> tuple[Contender, float]:
+    """Make a call for the first time, apart from all others, and find how many of it fill a block.
+
+    Args:
+        call: The function.
+        clock: The clock.
+        least: Seconds of a block.
+
+    Returns:
+        What `take_turns` takes, and the seconds of the first call.
+    """
+    began = clock()
+    call()
+    first = clock() - began
+    return Contender(call, 1 if first >= LONG else calibrate(call, clock, least=least)), first
+
+
 def burst(contender: Contender, clock: Clock, *, seconds: float, call_seconds: float | None = None) -> None:
     """Settle, then time blocks until they have lasted `seconds` in all; at least one. The result goes to the contender.
 
@@ -125,6 +142,7 @@ def take_turns(
     *,
     seconds: float,
     rounds: int,
+    least_rounds: int = LEAST_ROUNDS,
     on_burst: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Time all contenders, in rounds.
@@ -132,9 +150,9 @@ def take_turns(
     Args:
         contenders: What is timed; their `bursts` are filled, so an interruption loses only the burst that was running.
         clock: The clock.
-        seconds: Time for each contender. One whose calls are so long that it has had its time sooner leaves after
-            `LEAST_ROUNDS` rounds.
+        seconds: Time for each contender. One whose calls are so long that it has had its time sooner leaves.
         rounds: Rounds at most.
+        least_rounds: Rounds before a contender may leave.
         on_burst: Called with a contender's index before each of its bursts.
     """
     order = random.Random(0)  # noqa: S311  (no secret)
@@ -144,7 +162,7 @@ def take_turns(
             order.shuffle(indices)
             for index in indices:
                 contender = contenders[index]
-                if number >= LEAST_ROUNDS and contender.spent >= seconds:
+                if number >= least_rounds and contender.spent >= seconds:
                     continue
                 on_burst(index)
                 call_seconds = min(contender.bursts[-1]) if contender.bursts else None

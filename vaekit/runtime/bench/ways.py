@@ -23,7 +23,7 @@ from vaekit.runtime.bench.results import Setting
 from vaekit.runtime.bound import DEVICES
 from vaekit.runtime.providers import Options, import_onnxruntime, open_session
 from vaekit.runtime.scheduling import shape_of
-from vaekit.runtime.session import Decoder, Encoder
+from vaekit.runtime.session import Decoder, Encoder, Given
 
 Call: TypeAlias = Callable[[], object]
 
@@ -36,7 +36,7 @@ def open_half(bundle: Bundle, setting: Setting) -> Encoder | Decoder:
         BundleError: The bundle's graph is not what its manifest says.
     """
     kind = Decoder if setting.half == "decoder" else Encoder
-    return kind(bundle, provider=setting.provider, precision=setting.precision, threads=setting.threads)
+    return kind(bundle, provider=setting.provider, precision=setting.precision, threads=setting.threads, io=setting.io)
 
 
 def open_for_graphs(bundle: Bundle, setting: Setting) -> Any:
@@ -46,33 +46,36 @@ def open_for_graphs(bundle: Bundle, setting: Setting) -> Any:
         ProviderError: The graph has nodes that CUDA does not run, or CUDA is not there.
     """
     options = Options(setting.provider, setting.threads, cuda_graph=True)
-    name = bundle.manifest.graph(setting.half, setting.precision).file.file
-    return open_session(bundle.graph(setting.half, setting.precision), options, name=name).session
+    name = bundle.manifest.graph(setting.half, setting.precision, setting.io).file.file
+    content = bundle.graph(setting.half, setting.precision, io=setting.io)
+    return open_session(content, options, name=name).session
 
 
-def inputs(bundle: Bundle, half: str, count: int) -> NDArray[np.float32]:
+def inputs(bundle: Bundle, half: str, count: int, io: str = "float32") -> Given:
     """Realistic inputs: portable noise for the decoder, the golden items over and over for the encoder.
 
     Args:
         bundle: The bundle.
         half: "decoder" or "encoder".
         count: How many items.
+        io: "uint8" takes the golden pixels, in the bundle's layout.
 
     Returns:
         Shape (count, ...), contiguous.
     """
     if half == "decoder":
         return noise(seed=0, count=count, dim=bundle.manifest.spec.latent)
-    x = bundle.golden().x
+    x: NDArray[Any] = bundle.golden(io).x
     return np.ascontiguousarray(x[np.arange(count) % len(x)])
 
 
-def plain(model: Encoder | Decoder, x: NDArray[np.float32]) -> Call:
+def plain(model: Encoder | Decoder, x: Given) -> Call:
     """`encode` or `decode` of x."""
-    return functools.partial(model.decode if isinstance(model, Decoder) else model.encode, x)
+    run: Callable[[Any], object] = model.decode if isinstance(model, Decoder) else model.encode
+    return functools.partial(run, x)
 
 
-def bound(model: Encoder | Decoder, x: NDArray[np.float32]) -> Call:
+def bound(model: Encoder | Decoder, x: Given) -> Call:
     """The bound call of x, which is in its input already; on a GPU the outputs stay there.
 
     Raises:
@@ -89,12 +92,12 @@ class Buffers:
     A captured graph reads and writes the addresses that it was captured with, so these stay where they are.
 
     Args:
-        info: The half's graph, in any precision: all have the same inputs and outputs.
+        info: The half's graph, in any precision: all of one io have the same inputs and outputs.
         x: The input of the largest batch.
         device: ONNX Runtime's name of the device: "cuda", or "cpu" to try this without one.
     """
 
-    def __init__(self, info: GraphInfo, x: NDArray[np.float32], device: str) -> None:
+    def __init__(self, info: GraphInfo, x: Given, device: str) -> None:
         values = import_onnxruntime().OrtValue
         self.device = device
         self._ports = (info.inputs[0], *info.outputs)
