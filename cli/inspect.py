@@ -13,6 +13,7 @@ from .options import BundleArgument, JsonOption
 if TYPE_CHECKING:
     from vaekit import Manifest
     from vaekit.precisions import PrecisionInfo
+    from vaekit.scores import ScoreStatistics
 
 
 def inspect(bundle: BundleArgument = None, as_json: JsonOption = False) -> None:
@@ -77,6 +78,8 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
                 f"{file.file} ({file.bytes:,} bytes)" for file in (*pair.encoder.files(), *pair.decoder.files())
             )
             lines += [(f"uint8 {name}", files), (f"uint8 {name} against {name}", pixel_differences(pair))]
+    if manifest.scores is not None:
+        lines += list(_scores(manifest.scores))
     lines.append(("golden vectors", f"{manifest.golden_items} items, seed {manifest.golden_seed}"))
     lines.append(("tolerances", ", ".join(f"{name} {value:g}" for name, value in manifest.tolerances.items())))
     made = manifest.made_by
@@ -88,6 +91,21 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
         if key in made:
             lines.append((name, _stated(describe, made[key])))
     return lines
+
+
+def _scores(scores: ScoreStatistics) -> Iterator[tuple[str, str]]:
+    """What normal items score, and the thresholds that follow from it."""
+    from vaekit.scores import USUAL_QUANTILE
+
+    yield (
+        "scores",
+        f"mean {scores.mean:.6g}, deviation {scores.std:.6g} nats at z = mean, over {scores.items:,} test items",
+    )
+    if scores.quantiles:
+        yield "score quantiles", ", ".join(f"{quantile:g}: {nats:.6g}" for quantile, nats in scores.quantiles.items())
+    if USUAL_QUANTILE in scores.quantiles:
+        nats = scores.quantiles[USUAL_QUANTILE]
+        yield "anomaly threshold", f"{nats:.6g} nats, which {USUAL_QUANTILE:.0%} of normal items do not exceed"
 
 
 def _errors(errors: Mapping[str, float]) -> str:

@@ -382,9 +382,32 @@ def test_inspect_says_what_the_manifest_says(
         assert f"{half} {fp32['error'][half]:.1e}" in lines["fp32 against torch"]
     assert lines["fp32 ONNX"] == "opset 18, IR version 8"
     assert lines["fp32 quality"].startswith(f"{fp32['quality']['negative_elbo']:.2f} nats = ")
+    scores = manifest["scores"]
+    stated = f"mean {scores['mean']:g}, deviation {scores['std']:g} nats at z = mean, over {scores['items']} test items"
+    assert lines["scores"] == stated
+    assert lines["score quantiles"] == ", ".join(f"{q}: {nats:g}" for q, nats in scores["quantiles"].items())
+    assert lines["anomaly threshold"].startswith(f"{scores['quantiles']['0.99']:g} nats, which 99% of ")
     assert lines["golden vectors"] == "64 items, seed 0"
     assert lines["made from"] == f"{manifest['made_by']['data']['name']}, 320 training items"
     assert f"torch {manifest['made_by']['versions']['torch']}" in lines["made with"]
+
+
+def test_inspect_names_no_threshold_that_the_manifest_has_not(
+    run: Run, bundle_copy: Path, rehash: Callable[..., None]
+) -> None:
+    def few(manifest: Manifest) -> Manifest:
+        assert manifest.scores is not None
+        return manifest._replace(scores=manifest.scores._replace(items=3, quantiles={0.5: 100.0}))
+
+    rehash(bundle_copy, few)
+    out = run("inspect", bundle_copy).out
+    assert "score quantiles" in out
+    assert "0.5: 100" in out
+    assert "anomaly threshold" not in out
+    rehash(bundle_copy, lambda manifest: manifest._replace(scores=None))
+    done = run("inspect", bundle_copy)
+    assert done.code == 0
+    assert "score" not in done.out
 
 
 def test_inspect_shows_names_as_they_are(
