@@ -132,8 +132,11 @@ class Picture:
 
     def _pixel_rows(self, layout: Layout, screen: Screen, console: Console, *_: Any) -> Rows:
         """Each row's first image, and the row as Kitty or Sixel graphics."""
-        lines = max(1, (console.height - 2) // len(self._layers))
-        layers = [raster.fitted(pixels, layout.width, lines, screen.cell) for pixels in self._layers]
+        columns, lines = layout.width, max(1, (console.height - 2) // len(self._layers))
+        if screen.mode == "sixel":
+            columns = min(columns, raster.SIXEL_PIXELS // screen.cell[0])
+            lines = min(lines, raster.SIXEL_PIXELS // screen.cell[1])
+        layers = [raster.fitted(pixels, columns, lines, screen.cell) for pixels in self._layers]
         place = (layout.slot, layout.gap, screen.cell)
         for start in range(0, len(layers[0]), layout.columns):
             row = [pixels[start : start + layout.columns] for pixels in layers]

@@ -27,6 +27,9 @@ from .terminal import Cell
 READABLE: Final = 16
 """Characters that an image is as wide as, about: the size at which half blocks show a digit."""
 
+SIXEL_PIXELS: Final = 1000
+"""Pixels that a Sixel image is at most wide or high: a larger one is not shown by xterm, unless its maxGraphicSize is set."""
+
 KITTY_CHUNK: Final = 4096
 """Characters of an image's data in one escape code."""
 

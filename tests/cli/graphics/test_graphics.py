@@ -338,6 +338,12 @@ def test_an_image_that_is_too_large_is_averaged(sixel_images: Decode) -> None:
     assert np.abs(image[..., 0] - means).max() <= 3
 
 
+def test_a_sixel_image_is_within_the_size_that_xterm_shows(sixel_images: Decode) -> None:
+    for shape, wanted in (((1, 500, 1500), (333, 1000)), ((1, 1500, 500), (990, 330))):  # 62 lines are 992
+        (image,) = sixel_images(codes(random(1, *shape), 300, 200))
+        assert image.shape[:2] == wanted
+
+
 def test_a_kitty_picture_is_sent_once_for_each_size_it_is_drawn_at(kitty_images: Decode) -> None:
     stream = io.StringIO()
     console = Console(file=stream, width=80, height=24, force_terminal=True, _environ={})
