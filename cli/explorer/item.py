@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from typing import ClassVar, Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
+from textual.filter import ANSIToTruecolor, LineFilter
 from textual.strip import Strip
 
 from vaekit.explorer.saving import in_unit_interval
@@ -37,6 +38,17 @@ MOST_STYLES: Final = 1 << 16
 """Styles that are remembered: a grey image has no more pairs of pixels."""
 
 Bounds = NDArray[np.float64]
+
+
+class Pairs(dict[int, Style]):
+    """The style of each pair of pixels that was met: the upper one's colour on the lower one's."""
+
+    def __missing__(self, code: int) -> Style:
+        """A pair that is new."""
+        if len(self) >= MOST_STYLES:
+            self.clear()
+        style = self[code] = Style.from_color(_colour(code >> 24), _colour(code & 0xFFFFFF))
+        return style
 
 
 class ItemView(Drawn):
@@ -61,7 +73,7 @@ class ItemView(Drawn):
         self._item: NDArray[np.float32] | None = None
         self._strips: list[Strip] | None = None
         self._rows: dict[bytes, Strip] = {}  # the image's lines by their pixels
-        self._pairs: dict[int, Style] = {}
+        self._pairs = Pairs()
         self._new = False
         self.drawn = 0
         """How often a change was drawn onto the screen; benchmarks and tests wait for it."""
@@ -124,22 +136,15 @@ class ItemView(Drawn):
 
     def _line(self, codes: list[int], width: int) -> Strip:
         """A line of half blocks in the middle of the room; neighbours of one pair of pixels share a segment."""
-        free = width - len(codes)
+        free, pairs = width - len(codes), self._pairs
         left, right = (Segment(" " * size, self.look()) for size in (free // 2, free - free // 2))
-        segments, start = [left], 0
-        for at in range(1, len(codes) + 1):
-            if at == len(codes) or codes[at] != codes[start]:
-                segments.append(Segment(HALF_BLOCK * (at - start), self._style(codes[start])))
-                start = at
-        return Strip([*segments, right], width)
+        blocks = [Segment(HALF_BLOCK * len(list(same)), pairs[code]) for code, same in groupby(codes)]
+        return Strip([left, *blocks, right], width)
 
-    def _style(self, code: int) -> Style:
-        style = self._pairs.get(code)
-        if style is None:
-            if len(self._pairs) >= MOST_STYLES:
-                self._pairs.clear()
-            style = self._pairs[code] = Style.from_color(_colour(code >> 24), _colour(code & 0xFFFFFF))
-        return style
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's, but for an image that of ANSI colours, of which it has none."""
+        filters = super().get_line_filters()
+        return [f for f in filters if not isinstance(f, ANSIToTruecolor)] if self._data.is_chw else filters
 
     def _series(self, item: NDArray[np.float32]) -> list[Strip]:
         """A strip a channel; what its numbers are stands in the legend."""

@@ -123,7 +123,9 @@ class Sliders(ScrollView, Drawn, can_focus=True):
         ]
         if self._kl:
             segments.append(Segment(f"{self._kl[dimension]:.2f}".rjust(KL), self.look("sliders--name")))
-        return Strip(segments).adjust_cell_length(width, self.look())
+        if rest := width - sum(len(segment.text) for segment in segments):
+            segments.append(Segment(" " * rest, self.look()))
+        return Strip(segments, width)
 
     def _drawn_track(self, value: float, *, bold: bool) -> list[Segment]:
         """A line from end to end, filled from 0 to the knob."""
@@ -134,11 +136,9 @@ class Sliders(ScrollView, Drawn, can_focus=True):
         knob = _column(value, width)
         zero = width // 2
         low, high = sorted((zero, knob))
-        cells = ["━" if low <= at <= high else "─" for at in range(width)]
-        cells[zero] = "┿" if low <= zero <= high else "┼"
-        cells[knob] = "●"
-        text = "".join(cells)
-        return [Segment(text[:low], plain), Segment(text[low : high + 1], filled), Segment(text[high + 1 :], plain)]
+        between = "━" * (high - low - 1)
+        marks = "●" if knob == zero else f"┿{between}●" if knob > zero else f"●{between}┿"
+        return [Segment("─" * low, plain), Segment(marks, filled), Segment("─" * (width - high - 1), plain)]
 
     def action_choose(self, by: int) -> None:
         """Choose the slider above or below."""
