@@ -34,6 +34,13 @@ needs_cuda = pytest.mark.skipif(
 )
 
 
+class FakeSettings(SimpleNamespace):
+    """Session options that keep whatever they are told."""
+
+    def add_session_config_entry(self, name: str, value: str) -> None:
+        setattr(self, name, value)
+
+
 class FakeRuntime:
     """An `onnxruntime` that remembers how sessions are made, and of whose providers only some load."""
 
@@ -43,7 +50,7 @@ class FakeRuntime:
         self.available, self.loading = available, loading
         self.made: list[SimpleNamespace] = []
         self.raises: Exception | None = None
-        self.SessionOptions = SimpleNamespace
+        self.SessionOptions = FakeSettings
 
     def get_available_providers(self) -> list[str]:
         return self.available
@@ -110,6 +117,21 @@ def test_the_cpu_session_gives_the_numbers_that_numpy_gives(softplus: bytes) -> 
     (y,) = opened.session.run(["y"], {"x": x})
     np.testing.assert_allclose(y, np.logaddexp(0, x.astype(np.float64) @ w), rtol=1e-5, atol=1e-5)
     assert (opened.provider, opened.threads) == ("cpu", 1)
+
+
+def test_products_of_8_bits_do_not_overflow_whatever_the_processor_has() -> None:
+    a, b = np.full((3, 8), 255, np.uint8), np.full((8, 5), 127, np.int8)
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["a", "b"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("a", TensorProto.UINT8, ["batch", 8])],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, ["batch", 5])],
+        [onnx.numpy_helper.from_array(b, "b")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8).SerializeToString()
+    (y,) = open_session(model, Options("cpu", threads=1), name="product.onnx").session.run(["y"], {"a": a})
+    # Added in 16 bits, two products give 32,767 at most, and not 64,770.
+    np.testing.assert_array_equal(y, a.astype(np.int64) @ b.astype(np.int64))
 
 
 @pytest.mark.parametrize("asked", ["cuda", "CUDA", CUDA, "cudaexecutionprovider"])

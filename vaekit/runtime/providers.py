@@ -174,6 +174,9 @@ def _open(onnxruntime: Any, model: bytes, provider: str, options: Options, name:
     # Explicit: in a container the defaults count the machine's cores, and pinning to cores that are not ours fails.
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
+    if provider == CPU:
+        # Without VNNI two products of 8 bits are added in 16, which can overflow; this takes exact ones there.
+        settings.add_session_config_entry("session.x64quantprecision", "1")
     chosen: list[Any] = [provider]
     said = ""
     if provider == CUDA:
