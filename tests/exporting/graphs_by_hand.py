@@ -62,6 +62,7 @@ def session(model: onnx.ModelProto | bytes) -> Any:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     settings.log_severity_level = 3
+    settings.add_session_config_entry("session.x64quantprecision", "1")  # as vaekit opens graphs
     content = model if isinstance(model, bytes) else model.SerializeToString()
     return onnxruntime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
 

@@ -20,10 +20,10 @@ from vaekit.exporting.quantize import INTEGER, convolutions, float_layers, prepa
 FLOAT_PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul"}
 
 
-def quantised(model: bytes, rows: np.ndarray, *, float_head: bool = False) -> bytes:
+def quantised(model: bytes, rows: np.ndarray, *, float_head: bool = False, per_channel: bool = True) -> bytes:
     prepared = prepare(model)
     keep = float_layers(prepared) if float_head else ()
-    return to_int8(prepared, ranges(prepared, rows, "minmax", INTEGER), keep_float=keep)
+    return to_int8(prepared, ranges(prepared, rows, "minmax", INTEGER), keep_float=keep, per_channel=per_channel)
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +50,23 @@ def weights_of(model: onnx.ModelProto, operator: str) -> list[tuple[np.ndarray, 
     return found
 
 
+@pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize("half", ["encoder", "decoder"])
-def test_weights_are_whole_steps_of_a_scale_a_channel(small: dict[str, Any], half: str) -> None:
-    before, after = small[half], quantised(small[half], small["xz"[half == "decoder"]])
+def test_weights_are_whole_steps_of_a_scale_a_channel_or_a_tensor(
+    small: dict[str, Any], half: str, per_channel: bool
+) -> None:
+    before, rows = small[half], small["xz"[half == "decoder"]]
+    after = quantised(before, rows, per_channel=per_channel)
     originals = [array for array in constants(onnx.load_from_string(before)).values() if array.ndim == 2]
     found = weights_of(onnx.load_from_string(after), "Gemm")
     assert len(found) == len(originals)
     for steps, scale in found:
         assert steps.dtype == np.int8
-        assert scale.shape == (len(steps),), "one scale for each output"
-        (original,) = [array for array in originals if array.shape == steps.shape and _near(array, steps, scale)]
-        np.testing.assert_allclose(scale, np.abs(original).max(axis=1) / 127, rtol=1e-5)
-        assert np.abs(steps * scale[:, None] - original).max() <= 0.5001 * scale.max()
+        assert scale.shape == ((len(steps),) if per_channel else ()), "one scale for each output, or one for all"
+        each = np.broadcast_to(scale, len(steps))
+        (original,) = [array for array in originals if array.shape == steps.shape and _near(array, steps, each)]
+        np.testing.assert_allclose(scale, np.abs(original).max(axis=1 if per_channel else None) / 127, rtol=1e-5)
+        assert np.abs(steps * each[:, None] - original).max() <= 0.5001 * scale.max()
 
 
 def _near(original: np.ndarray, steps: np.ndarray, scale: np.ndarray) -> bool:
@@ -78,8 +83,10 @@ def test_a_pixel_of_8_bits_is_exact(small: dict[str, Any]) -> None:
     assert values[first.input[2]].dtype == np.uint8
 
 
-def test_the_numbers_are_those_of_integers_in_numpy(small: dict[str, Any]) -> None:
-    z, model = small["z"], onnx.load_from_string(quantised(small["decoder"], small["z"]))
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_the_numbers_are_those_of_integers_in_numpy(small: dict[str, Any], per_channel: bool) -> None:
+    z = small["z"]
+    model = onnx.load_from_string(quantised(small["decoder"], z, per_channel=per_channel))
     values = constants(model)
     (w1, s1), (w2, s2) = weights_of(model, "Gemm")
     roundings = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
@@ -96,17 +103,20 @@ def test_the_numbers_are_those_of_integers_in_numpy(small: dict[str, Any]) -> No
     q, scale = integers(np.tanh(rounded * np.float32(h_scale)), roundings[2])
     logits = (q @ w2.T.astype(np.int64) + b2) * (scale * s2.astype(np.float64))  # not rounded again
     assert len(roundings) == 3
-    found = run(model.SerializeToString(), z=z)[0].reshape(len(z), -1)
+    found = run(model, z=z)[0].reshape(len(z), -1)
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits)), rtol=0, atol=1e-5)
 
 
-def test_no_float_product_is_left_and_no_weight_is_widened(exported: Exported, tmp_path: Path) -> None:
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_no_float_product_is_left_and_no_weight_is_widened(
+    exported: Exported, tmp_path: Path, per_channel: bool
+) -> None:
     for name, model, rows in (
         ("encoder", exported.encoder, exported.items(64)),
         ("decoder", exported.decoder, exported.codes(64)),
     ):
         assert FLOAT_PRODUCTS & set(operators(onnx.load_from_string(model)))  # the control
-        loaded = optimised(quantised(model, rows), tmp_path / f"{name}.onnx")
+        loaded = optimised(quantised(model, rows, per_channel=per_channel), tmp_path / f"{name}.onnx")
         assert not FLOAT_PRODUCTS & set(operators(loaded))
         weights = {tensor.name for tensor in loaded.graph.initializer}
         for node in loaded.graph.node:

@@ -167,8 +167,43 @@ def test_int8_says_how_it_was_calibrated(made: Made) -> None:
     for half in ("encoder", "decoder"):
         losses = calibration[half]["negative_elbo"]
         assert set(losses) == {"minmax", "percentile", "entropy"}
-        assert losses[calibration[half]["method"]] == min(losses.values())
+        least = min(losses.values())
+        assert losses[calibration[half]["method"]] == least
+        assert set(calibration[half]["negative_elbo_by_scale"]) == {"channel", "tensor"}
+        assert calibration[half]["negative_elbo_by_scale"]["channel"] == least
     assert "calibrating the decoder for int8 (entropy)" in made.steps
+
+
+def weight_scales(model: onnx.ModelProto) -> set[int]:
+    """How many axes the scales of int8 weights have: 0 where there is one a tensor, 1 where there is one a channel."""
+    values = constants(model)
+    return {
+        values[node.input[1]].ndim
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in values and values[node.input[0]].ndim > 1
+    }
+
+
+@pytest.mark.parametrize(("more", "scale_each"), [(0.9, "tensor"), (1.1, "channel")])
+def test_one_scale_a_tensor_may_lose_a_tenth_of_what_the_gate_allows(
+    export: Export, monkeypatch: pytest.MonkeyPatch, more: float, scale_each: str
+) -> None:
+    losses = [
+        103.0,
+        102.0,
+        104.0,
+        102.0 + 0.1 * more * 5,
+    ]  # three methods with one a channel, the best of them with one a tensor
+    left = losses * 2
+    monkeypatch.setattr(variants, "_negative_elbo", lambda *_: left.pop(0))
+    bundle = export(precisions=("int8",), gate=Gate(5.0, "nats", min_gain=1.0, force=True))
+    assert left == []
+    calibration = bundle.manifest.precisions["int8"].calibration
+    for half in ("encoder", "decoder"):
+        assert calibration[half]["scale_each"] == scale_each
+        assert calibration[half]["negative_elbo_by_scale"] == {"channel": 102.0, "tensor": losses[3]}
+        model = onnx.load(bundle.path / f"{half}.int8.onnx")
+        assert weight_scales(model) == {0 if scale_each == "tensor" else 1}
 
 
 def test_reports_tell_what_the_manifest_tells(made: Made) -> None:
@@ -203,6 +238,10 @@ def test_the_card_has_a_row_a_precision(made: Made) -> None:
 def test_convolutions_take_both_too(made_of_convolutions: Made) -> None:
     bundle = made_of_convolutions.bundle
     assert list(bundle.manifest.precisions) == ["fp32", "fp16", "int8"]  # in the format's order
+    for half in ("encoder", "decoder"):  # no other kind of scale is tried
+        notes = bundle.manifest.precisions["int8"].calibration[half]
+        assert (notes["scale_each"], list(notes["negative_elbo_by_scale"])) == ("channel", ["channel"])
+        assert weight_scales(onnx.load(bundle.path / f"{half}.int8.onnx")) == {1}
     for name in bundle.manifest.precisions:
         vae = made_of_convolutions.open(name)
         assert all(deviation.passed for deviation in vaekit.verify_bundle(vae.bundle, vae))
@@ -381,7 +420,7 @@ def test_all_integers_are_tried_first_then_the_smaller_file_with_one_layer_in_fl
     monkeypatch.setattr(variants, "lost_too_much", lambda *_: ("too much",))
     with pytest.warns(UserWarning, match="int8 is not in the bundle: too much"):
         export(precisions=("int8",), gate=ANY_GAIN)
-    tried = sizes[6:10]  # after three methods for each half
+    tried = sizes[8:12]  # after three methods and another kind of scale for each half
     assert len(tried) == len(set(tried)) == 4
     assert tried[1] < tried[2]
     # The layer that each of the two keeps in float is kept by the last one as well.

@@ -1,7 +1,9 @@
 """A graph in ONNX Runtime's own format (.ort), for its small builds, which read no ONNX.
 
 The graph is optimised on the way, as far as the result holds on every machine: the level "extended" joins nodes (in int8, into
-the integer operators themselves), and stops before the layouts that belong to this processor.
+the integer operators themselves), and stops before the layouts that belong to this processor. An int8 graph that is written
+where products of 8 bits are added in 16, which can overflow, gets uint8 weights, whose products are exact there and everywhere;
+one written elsewhere keeps int8 weights, and `vaekit verify` shows on such a processor what that costs.
 
 The format belongs to ONNX Runtime: https://onnxruntime.ai/docs/performance/model-optimizations/ort-format-models.html
 
@@ -38,6 +40,9 @@ def to_ort(model: bytes, *, name: str) -> bytes:
         settings.optimized_model_filepath = str(written)
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         settings.add_session_config_entry("session.save_model_format", "ORT")
+        settings.add_session_config_entry(
+            "session.x64quantprecision", "1"
+        )  # a session that reads the result changes no weights
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
         settings.log_severity_level = 3
         try:

@@ -1,8 +1,8 @@
 """int8: a graph whose products are of 8-bit integers, by ONNX Runtime's quantiser.
 
-**Static** (`int8`): weights are int8, one scale a channel; activations are uint8, one scale a value, which calibration fixed.
-The graph is written with QuantizeLinear and DequantizeLinear around float operators, all of them standard ONNX; ONNX Runtime
-joins each such group into one integer operator when it loads the graph. Three things decide whether it does:
+**Static** (`int8`): weights are int8, one scale a channel or one a tensor; activations are uint8, one scale a value, which
+calibration fixed. The graph is written with QuantizeLinear and DequantizeLinear around float operators, all of them standard
+ONNX; ONNX Runtime joins each such group into one integer operator when it loads the graph. Three things decide whether it does:
 
 - Nothing is quantised that need not be: the nodes before the first weight and after the last stay in float.
 - The last layer of a fully connected half gives float: ONNX Runtime's integer product has a float output, so its sums are used
@@ -13,8 +13,12 @@ joins each such group into one integer operator when it loads the graph. Three t
 **Dynamic** (`int8-dynamic`): activations get their scale from the values of the batch at hand. It needs no calibration, and an
 item's numbers depend on its neighbours in the batch.
 
-Uint8 with int8 is the fast pair on x86. On processors without VNNI two products are added in 16 bits, which can overflow:
-`vaekit verify` shows there what that costs.
+Uint8 with int8 is the fast pair on x86. On processors without VNNI two products are added in 16 bits, which can overflow,
+unless a session asks for exact ones, as vaekit's do (`session.x64quantprecision`, in `vaekit.runtime.providers`).
+
+With one scale a channel the weights are finer. With one a tensor ONNX Runtime's fully connected product (QGemm) is quicker: it
+goes through the scales and zero points of all channels in every call. And where a host does not ask for exact sums, they
+overflow seldom, since most weights are far from 127. `vaekit.exporting.variants` measures which to take.
 
 Needs: onnx, ONNX Runtime.
 """
@@ -77,13 +81,16 @@ def float_layers(prepared: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(last) if len(last) < len(weighted(prepared)) else ()
 
 
-def to_int8(prepared: onnx.ModelProto, ranges: Any, *, keep_float: tuple[str, ...] = ()) -> bytes:
+def to_int8(
+    prepared: onnx.ModelProto, ranges: Any, *, keep_float: tuple[str, ...] = (), per_channel: bool = True
+) -> bytes:
     """Quantise a graph statically.
 
     Args:
         prepared: What `prepare` gave; it is not changed.
         ranges: What `vaekit.exporting.calibration.ranges` measured of it, for the operators of `INTEGER`.
         keep_float: Nodes with weights that stay in float.
+        per_channel: Whether weights have one scale an output channel, max |w| / 127 of each; or one a tensor.
 
     Returns:
         The graph with the same float32 inputs and outputs.
@@ -102,7 +109,7 @@ def to_int8(prepared: onnx.ModelProto, ranges: Any, *, keep_float: tuple[str, ..
         with quiet():
             quantizer = QDQQuantizer(
                 graph,
-                True,  # a scale for each channel of the weights
+                per_channel,
                 False,  # all 8 bits
                 QuantType.QInt8,
                 QuantType.QUInt8,
