@@ -27,7 +27,7 @@ from typing import IO, Final, NamedTuple, NoReturn, TypeAlias
 
 from vaekit.bundle import MANIFEST, Bundle
 from vaekit.errors import BundleError, ConfigError, IntegrityError
-from vaekit.graphinfo import FILE_NAME, FileInfo
+from vaekit.graphinfo import FileInfo, is_plain_name
 from vaekit.manifest import MANIFEST_LIMIT
 from vaekit.places import BundleSource, check_size, plain_file
 from vaekit.storage import new_file, new_folder
@@ -254,7 +254,7 @@ def _read_entry(table: bytes, at: int, refuse: _Refuse) -> tuple[str, _Member]:
     raw = table[at + _CENTRAL.size : at + _CENTRAL.size + name_length]
     name = raw.decode("ascii", "backslashreplace")
     mode = attributes >> 16
-    if not FILE_NAME.fullmatch(name):
+    if not is_plain_name(name):
         refuse(f"holds {name!r}, which is no plain file name")
     if stat.S_ISLNK(mode):
         refuse(f"holds {name} as a link")

@@ -9,7 +9,6 @@ Needs: NumPy. Must not import: torch, onnx, onnxruntime.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isfinite, prod
 from typing import Any, Final, Literal, get_args
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.errors import ConfigError
+from vaekit.value import Value
 
 Kind = Literal["vae", "ae"]
 Likelihood = Literal["bernoulli", "gaussian", "discretized-logistic"]
@@ -39,8 +39,7 @@ POSTERIOR: Final = "diagonal-gaussian/log-variance"
 PRIOR: Final = "standard-normal"
 
 
-@dataclass(frozen=True)
-class Feature:
+class Feature(Value):
     """One column of a table, or one channel of a time series.
 
     Attributes:
@@ -53,7 +52,7 @@ class Feature:
     offset: float = 0.0
     scale: float = 1.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         """Refuse what cannot be undone."""
         if not (isfinite(self.offset) and isfinite(self.scale) and self.scale > 0):
             raise ConfigError(
@@ -61,8 +60,7 @@ class Feature:
             )
 
 
-@dataclass(frozen=True)
-class DataSpec:
+class DataSpec(Value):
     """The arrays that a model takes and gives, one item at a time, as float32.
 
     Attributes:
@@ -76,7 +74,7 @@ class DataSpec:
     range: tuple[float, float] | None = (0.0, 1.0)
     features: tuple[Feature, ...] = ()
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         """Refuse what no array can have."""
         if len(self.shape) not in LAYOUTS or any(size < 1 for size in self.shape):
             raise ConfigError(f"shape={self.shape}: an item is (D,), (D, T) or (C, H, W), each size at least 1.")
@@ -126,8 +124,7 @@ class DataSpec:
         return self.is_chw and self.shape[0] in (1, 3)
 
 
-@dataclass(frozen=True)
-class ModelSpec:
+class ModelSpec(Value):
     """All that encoder, decoder, exporter and runtime agree on.
 
     Attributes:
@@ -146,7 +143,7 @@ class ModelSpec:
     likelihood: Likelihood
     scale: float = 1.0
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         """Refuse combinations without a meaning."""
         if self.kind not in KINDS:
             raise ConfigError(f"kind={self.kind!r} is unknown; choose one of {', '.join(KINDS)}.")

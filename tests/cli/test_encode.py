@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +182,7 @@ def machines(gaussian_pair: Any, tmp_path: Path) -> tuple[Path, Path, np.ndarray
     lines = [",".join(("id", *names)), *(",".join(map(str, (i, *row))) for i, row in enumerate(rows.tolist()))]
     (tmp_path / "machines.csv").write_text("\n".join(lines))
     features = tuple(Feature(name, 0.0, 1.0) for name in names)
-    spec = replace(gaussian_pair.spec, data=DataSpec((6,), None, features))
+    spec = gaussian_pair.spec.replace(data=DataSpec((6,), None, features))
     items = Dataset("machines", "machines", "0" * 64, Split(rows), Split(rows), features=features)
     bundle = export_bundle(
         ModulePair(gaussian_pair.encoder, gaussian_pair.decoder, spec), tmp_path / "bundle", data=items

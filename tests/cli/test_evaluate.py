@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +284,7 @@ def test_levels_have_bits_and_values_between_them_have_none(
 ) -> None:
     from vaekit.exporting import ModulePair, export_bundle
 
-    spec = replace(small_pair.spec, likelihood="discretized-logistic", scale=0.1)
+    spec = small_pair.spec.replace(likelihood="discretized-logistic", scale=0.1)
     pair = ModulePair(small_pair.encoder, small_pair.decoder, spec)
     bundle = export_bundle(pair, tmp_path / "levels", data=small_dataset).path
     found = as_json(bundle, small_data_folder)
@@ -322,7 +321,7 @@ def test_a_labelled_table_is_read_by_the_columns_that_the_model_names(
     lines = [",".join(("kind", *names)), *(",".join(("a", *map(str, row))) for row in rows.tolist())]
     (tmp_path / "machines.csv").write_text("\n".join(lines))
     features = tuple(Feature(name, 0.0, 2.0) for name in names)
-    spec = replace(gaussian_pair.spec, data=DataSpec((6,), None, features))
+    spec = gaussian_pair.spec.replace(data=DataSpec((6,), None, features))
     items = Dataset("machines", "machines", "0" * 64, Split(rows), Split(rows), features=features)
     pair = ModulePair(gaussian_pair.encoder, gaussian_pair.decoder, spec)
     bundle = export_bundle(pair, tmp_path / "bundle", data=items).path

@@ -450,7 +450,7 @@ def test_data_of_another_shape_is_refused(small_pair: ModulePair, real_dataset: 
 
 
 def test_data_beyond_the_models_range_is_refused(tmp_path: Path, real_dataset: Dataset) -> None:
-    narrow = replace(SPEC, data=DataSpec((6,), (-0.001, 0.001)))
+    narrow = SPEC.replace(data=DataSpec((6,), (-0.001, 0.001)))
     with pytest.raises(ShapeError, match=r"x has values from .* but the model takes -0\.001 to 0\.001"):
         export_bundle(ModulePair(Encoder(), Decoder(), narrow), tmp_path / "bundle", data=real_dataset)
     assert list(tmp_path.iterdir()) == []

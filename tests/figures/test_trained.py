@@ -86,7 +86,7 @@ def test_small_models_are_trained_once_with_the_models_own_options(
     assert [name for name, _ in betas] == ["β = 0", "β = 1", "β = 4"]
     assert [each.config["beta"] for _, each in betas] == [0.0, 1.0, 4.0]
     for _, each in betas:
-        assert each.spec == replace(SPEC, latent=2)
+        assert each.spec == SPEC.replace(latent=2)
         assert (each.config["hidden"], each.config["seed"], each.config["batch_size"]) == ([16], 5, 64)
     ae = maker.autoencoder()
     assert (ae.spec.kind, ae.spec.latent, ae.name) == ("ae", 3, "ae")
@@ -145,9 +145,7 @@ def test_small_models_have_the_plain_elbo_whatever_the_models_objective_was() ->
     assert small == replace(
         config, epochs=4, schedule="cosine", objective="elbo", importance_samples=1, kl_warmup=0, ema=0.0
     )
-    assert (
-        small_config(replace(SPEC, likelihood="gaussian"), {}, 2).likelihood == "gaussian"
-    )  # another program's bundle
+    assert small_config(SPEC.replace(likelihood="gaussian"), {}, 2).likelihood == "gaussian"  # another program's bundle
     assert small_config(SPEC, {"from": "the future"}, 2).hidden == (400,)
 
 

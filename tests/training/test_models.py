@@ -1,6 +1,5 @@
 """The MLP models: shapes, sizes, and initial weights."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -95,9 +94,9 @@ def test_the_decoder_graph_gives_probabilities_or_plain_means() -> None:
     z = 3 * torch.randn(64, 2)
     params = model.decode_params(z)
     for likelihood in ("bernoulli", "discretized-logistic"):
-        probabilities = DecoderGraph(model, replace(model.spec, likelihood=likelihood))(z)  # type: ignore[arg-type]
+        probabilities = DecoderGraph(model, model.spec.replace(likelihood=likelihood))(z)  # type: ignore[arg-type]
         torch.testing.assert_close(probabilities, 1 / (1 + torch.exp(-params)))
-    assert torch.equal(DecoderGraph(model, replace(model.spec, likelihood="gaussian"))(z), params)
+    assert torch.equal(DecoderGraph(model, model.spec.replace(likelihood="gaussian"))(z), params)
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 4)])

@@ -14,11 +14,11 @@ import importlib
 import io
 import threading
 import warnings
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from vaekit.cores import count_cores
 from vaekit.errors import ConfigError, IntegrityError, MissingDependencyError, ProviderError, one_line
+from vaekit.value import Value
 
 SUFFIX: Final = "ExecutionProvider"
 CPU: Final = "CPUExecutionProvider"
@@ -38,8 +38,7 @@ _REDIRECTING: Final = threading.Lock()
 _NOT_INSTALLED: Final = f"ONNX Runtime is not installed; install it with {INSTALL}."
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Value):
     """How a session is to be made.
 
     Attributes:
@@ -55,7 +54,7 @@ class Options:
     tf32: bool = False
     cuda_graph: bool = False
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         """Refuse what no session can have."""
         if self.threads is not None and (isinstance(self.threads, bool) or not 1 <= self.threads <= 1024):
             raise ConfigError(f"threads={self.threads}: give 1 to 1024, or None for every usable core.")

@@ -18,7 +18,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, Final, TypeAlias
@@ -72,7 +71,7 @@ class Scheduler:
             self._slice = 0 if whole else max(SLICE, SLICE_OPERATIONS // max(1, len(model) // 2))
             if opened.threads > 1:
                 self._shares = True
-                self._again = (model, replace(options, provider="cpu", threads=1), info.file.file)
+                self._again = (model, options.replace(provider="cpu", threads=1), info.file.file)
         self._making, self._alone = threading.Lock(), threading.Lock()
         self._crowded = 0
         self._pool: Any = None

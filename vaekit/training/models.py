@@ -9,7 +9,6 @@ Needs: torch. Shapes: N items, D latent dimensions.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
@@ -137,7 +136,7 @@ def build_model(config: TrainConfig, spec: ModelSpec) -> nn.Module:
 def trained_spec(model: nn.Module, spec: ModelSpec) -> ModelSpec:
     """Give a spec with the scale that the model has learned; without one, the spec as it is."""
     log_scale = getattr(model, "log_scale", None)
-    return spec if log_scale is None else replace(spec, scale=math.exp(log_scale.item()))
+    return spec if log_scale is None else spec.replace(scale=math.exp(log_scale.item()))
 
 
 def split_heads(heads: Tensor, spec: ModelSpec) -> tuple[Tensor, Tensor | None]:
