@@ -54,14 +54,14 @@ PEAK_SIDE = 2048
 GOALS = {"fp32": 1 / 3, "fp32, compiled": 1 / 3, "bf16": 1 / 4, "bf16, compiled": 1 / 4}
 
 
-def contend(name: str, epochs: int) -> None:
+def contend(name: str, epochs: int, precisions: list[str]) -> None:
     """Be one contender: for each line on standard input train an epoch, and print its numbers as a line of JSON."""
     from vaekit.datasets import load_dataset
 
     if name == "machine":
         for _ in range(epochs):
             _wait()
-            _tell(**{precision: peak(precision) for precision in ("fp32", "bf16")})
+            _tell(**{precision: peak(precision) for precision in precisions})
         _wait()
         return
     data = load_dataset("mnist")
@@ -107,19 +107,24 @@ def main() -> None:
     """Let them take turns, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument(
+        "--without-bf16", action="store_true", help="leave bf16 out, which takes minutes an epoch where it is emulated"
+    )
     parser.add_argument("--contender", choices=ALL, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contender:
-        contend(options.contender, options.epochs)
+        contend(options.contender, options.epochs, ["fp32"] if options.without_bf16 else ["fp32", "bf16"])
         return
-    numbers: dict[str, list[dict[str, float]]] = {name: [] for name in ALL}
+    names = [name for name in ALL if not (options.without_bf16 and "bf16" in name)]
+    numbers: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as cache:
-        processes = {name: _start(name, options.epochs, Path(cache) / name.replace(", ", "-")) for name in ALL}
+        given = ["--epochs", str(options.epochs), *(["--without-bf16"] if options.without_bf16 else [])]
+        processes = {name: _start(name, given, Path(cache) / name.replace(", ", "-")) for name in names}
         for epoch in range(options.epochs):
-            order = ALL if epoch % 2 == 0 else ALL[::-1]
+            order = names if epoch % 2 == 0 else names[::-1]
             for name in order:
                 numbers[name].append(_turn(processes[name]))
-            last = {name: numbers[name][-1] for name in CONTENDERS}
+            last = {name: numbers[name][-1] for name in names if name in CONTENDERS}
             line = "   ".join(f"{name} {at['seconds']:.2f} s {at['train']:.2f}" for name, at in last.items())
             print(f"epoch {epoch + 1}: {line}", flush=True)
         for process in processes.values():
@@ -136,7 +141,8 @@ def _report(numbers: dict[str, list[dict[str, float]]]) -> None:
         f"\n{'':16}  epoch, s: median (10 % to 90 %)   of classic: median (10 % to 90 %)   goal   test -ELBO   "
         "largest gap to classic"
     )
-    for name in CONTENDERS:
+    contenders = [name for name in CONTENDERS if name in numbers]
+    for name in contenders:
         epochs = numbers[name]
         ratio = ratios(seconds, name, "classic")
         gaps = [abs(ours["train"] - theirs["train"]) for ours, theirs in zip(epochs, numbers["classic"], strict=True)]
@@ -152,7 +158,8 @@ def _report(numbers: dict[str, list[dict[str, float]]]) -> None:
             "train_negative_elbo": [epoch["train"] for epoch in epochs],
             "test_negative_elbo": [epoch["test"] for epoch in epochs],
         }
-    for name in ("fp32", "bf16"):
+    precisions = [name for name in ("fp32", "bf16") if name in numbers]
+    for name in precisions:
         closed = ratios(seconds, name, f"{name}, autograd")
         print(f"{name}: the gradient in closed form takes {closed.text()} of autograd's time")
         result[name]["over_autograd"] = vars(closed)
@@ -177,9 +184,12 @@ def _report(numbers: dict[str, list[dict[str, float]]]) -> None:
         )
         result.setdefault(name, {"epoch_seconds": vars(Spread.of(seconds[name]))})
         result[name] |= {"of_peak": vars(fraction), "waiting_for_items": vars(loading), "items_per_second": items}
-    peak = {name: vars(Spread.of([at[name] for at in machine[1:]])) for name in ("fp32", "bf16")}
+    peak = {name: vars(Spread.of([at[name] for at in machine[1:]])) for name in precisions}
     print(", ".join(f"peak {name} {at['median'] / 1e9:.0f} GFLOP/s" for name, at in peak.items()))
-    keep("training", {"contenders": result, "peak_operations_per_second": peak})
+    keep(
+        "training" if "bf16" in precisions else "training-fp32",
+        {"contenders": result, "peak_operations_per_second": peak},
+    )
 
 
 def peak(precision: str) -> float:
@@ -212,9 +222,9 @@ def _operations(config: TrainConfig, data: DataSpec) -> float:
     return float(counter.get_total_flops()) / count
 
 
-def _start(name: str, epochs: int, cache: Path) -> subprocess.Popen[str]:
+def _start(name: str, options: list[str], cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.training", "--contender", name, "--epochs", str(epochs)],
+        [sys.executable, "-m", "benchmarks.training", "--contender", name, *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
