@@ -1,6 +1,7 @@
 """What fp16 and int8 bring in ONNX Runtime, on one thread: bytes, items a second, nats.
 
-    reference     the built-in model's decoder and encoder in fp32, fp16, static and dynamic int8, at batch 1 to 1024
+    reference     the built-in model's decoder and encoder in fp32, fp16, static int8 with one scale a tensor, which is what the
+                  exporter chooses for it, and with one a channel, and dynamic int8, at batch 1 to 1024
     convolutions  a decoder of 3x64x64 as `vaekit train --arch conv` has it, in fp32 and int8, at batch 1, 64 and 256; beside it
                   the decoder of the same channels made of transposed convolutions with kernel 4, in fp32
 
@@ -89,10 +90,12 @@ def reference(rounds: int) -> dict[str, Any]:
     vae, data = vaekit.load(provider="cpu", threads=1), load_dataset("mnist")
     folder = builtin_bundle()
     fp32 = Halves(*((folder / f"{half}.onnx").read_bytes() for half in ("encoder", "decoder")))
+    calibrated = calibration_data(vae, data.train, ITEMS)
     precisions = {
         "fp32": fp32,
         "fp16": Halves(*map(to_float16, fp32)),
-        "int8": integers(fp32, calibration_data(vae, data.train, ITEMS)),
+        "int8": integers(fp32, calibrated, per_channel=False),
+        "int8, a scale a channel": integers(fp32, calibrated, per_channel=True),
         "int8-dynamic": Halves(*map(to_int8_dynamic, fp32)),
     }
     result: dict[str, Any] = {"loss": losses(vae, precisions, data)}
@@ -108,11 +111,11 @@ def reference(rounds: int) -> dict[str, Any]:
     return result
 
 
-def integers(fp32: Halves, data: CalibrationData) -> Halves:
+def integers(fp32: Halves, data: CalibrationData, *, per_channel: bool) -> Halves:
     """Both halves in int8, calibrated by the smallest and largest value, which the exporter chooses for this model."""
     return Halves(
         *(
-            to_int8(prepared, ranges(prepared, rows, "minmax", INTEGER))
+            to_int8(prepared, ranges(prepared, rows, "minmax", INTEGER), per_channel=per_channel)
             for prepared, rows in ((prepare(fp32.encoder), data.x), (prepare(fp32.decoder), data.z))
         )
     )
@@ -126,8 +129,9 @@ def losses(vae: vaekit.VAE, precisions: Mapping[str, Halves], data: Dataset) -> 
     for name, halves in precisions.items():
         if name == "fp32":
             continue
-        both = evaluate(open_variant(vae, name, halves), data.test.items).negative_elbo - baseline
-        mixed = open_variant(vae, name, halves._replace(encoder=precisions["fp32"].encoder))
+        precision = name.partition(",")[0]
+        both = evaluate(open_variant(vae, precision, halves), data.test.items).negative_elbo - baseline
+        mixed = open_variant(vae, precision, halves._replace(encoder=precisions["fp32"].encoder))
         decoder = evaluate(mixed, data.test.items).negative_elbo - baseline
         print(f"{name:44} {both:+.4f} nats, {decoder:+.4f} with its decoder alone")
         found[name] = {"delta_elbo": both, "delta_elbo_of_the_decoder": decoder}

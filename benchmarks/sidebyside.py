@@ -81,6 +81,7 @@ def onnx_calls(
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.x64quantprecision", "1")  # int8 products are exact, as in vaekit
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: rows}
 
