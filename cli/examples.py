@@ -25,15 +25,25 @@ def examples(bundle: Bundle, data: str | None) -> Split:
     Raises:
         DataError: The data set is not found, or has items of another shape.
     """
+    return named_examples(bundle, data)[0]
+
+
+def named_examples(bundle: Bundle, data: str | None) -> tuple[Split, tuple[str, ...]]:
+    """`examples`, and what their labels 0, 1, ... stand for: empty where that is not known, as of a bundle's own items.
+
+    Raises:
+        DataError: The data set is not found, or has items of another shape.
+    """
     if data is None:
         golden = bundle.golden()
-        return Split(golden.x, golden.labels)
-    split = load_dataset(data, options_for(data, bundle.manifest.spec.data)).test
+        return Split(golden.x, golden.labels), ()
+    dataset = load_dataset(data, options_for(data, bundle.manifest.spec.data))
+    split = dataset.test
     if split.items.shape[1:] != bundle.manifest.spec.data.shape:
         raise DataError(
             f"{data!r} has items of shape {split.items.shape[1:]}, but the model takes {bundle.manifest.spec.data.shape}."
         )
-    return split
+    return split, dataset.classes
 
 
 def image_files(bundle: Bundle, paths: Sequence[Path]) -> NDArray[np.float32]:

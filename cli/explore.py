@@ -32,13 +32,13 @@ def explore(
     from vaekit.explorer.explorer import Explorer
     from vaekit.explorer.landscape import measure
 
-    from .examples import examples, pick
+    from .examples import named_examples, pick
 
     vae = vaekit.load(bundle, provider=provider, precision=precision, threads=threads)
-    items = examples(vae.bundle, data)
+    items, classes = named_examples(vae.bundle, data)
     landscape, no_map = None, ""
     try:
-        landscape = measure(vae.encode, items, data or "the bundle")
+        landscape = measure(vae.encode, items, data or "the bundle", classes)
     except DataError as error:
         no_map = str(error)
 

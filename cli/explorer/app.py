@@ -44,7 +44,7 @@ SMALLEST: Final = (60, 18)
 FACTS: Final = 4
 """Lines under the item."""
 
-YOUNG: Final = 10_000
+YOUNG: Final = 50_000
 """New objects after which Python looks for garbage: of its usual 700, two changes make as many, and a look takes 4 ms."""
 
 FRAME: Final = 0.05

@@ -12,6 +12,7 @@ from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -21,8 +22,12 @@ from textual.strip import Strip
 
 from vaekit.explorer.landscape import Landscape, Plane
 
+from ..console import one_line
 from .drawn import Drawn, at_once
 from .sliders import LARGE, SMALL
+
+FEWEST_LETTERS: Final = 3
+"""A label's name is not cut below so many columns."""
 
 BRAILLE: Final = 0x2800
 BITS: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])  # (row, column) -> bit
@@ -252,16 +257,24 @@ class Atlas(Drawn, can_focus=True):
         assert self._plane is not None
         axes = f"→ {self._plane.names[0]}  ↑ {self._plane.names[1]}"
         segments, left, colours = [Segment(axes, muted)], self.size.width - len(axes) - 1, self._colours()
-        for number, label in enumerate(self._names):
-            text = f" {label}"
-            if len(text) > left - 2 and number + 1 < len(self._names):
+        for number, name in enumerate(self._called(left)):
+            text = f" {name}"
+            if cell_len(text) > left - 2 and number + 1 < len(self._names):
                 segments.append(Segment(" …", muted))
                 break
             if not number:
                 segments.append(Segment(" ", muted))
             segments.append(Segment(text, colours[number % len(colours)] + Style(bold=True)))
-            left -= len(text)
+            left -= cell_len(text)
         return Strip(segments)
+
+    def _called(self, room: int) -> list[str]:
+        """What the labels are called, in so many columns: names, else their beginnings, else numbers."""
+        if self._landscape is not None and self._landscape.classes:
+            names = shortened([one_line(self._landscape.called(label)) for label in self._names], room)
+            if names is not None:
+                return names
+        return [str(label) for label in self._names]
 
     def _said(self, y: int) -> Strip:
         """Why there is no map."""
@@ -273,3 +286,19 @@ class Atlas(Drawn, can_focus=True):
             lines[-1] = f"{lines[-1]} {word}".strip()
         text = lines[y] if y < len(lines) else ""
         return Strip([Segment(text, self.look("atlas--muted"))]).adjust_cell_length(width, self.look())
+
+
+def shortened(names: Sequence[str], room: int) -> list[str] | None:
+    """Names that stand side by side in so many columns, a space before each, cut to the largest length at which they fit.
+
+    Returns:
+        The names, or None where they would have fewer than `FEWEST_LETTERS`, or two of them would read the same.
+    """
+    widths = [cell_len(name) for name in names]
+    for most in range(max(widths, default=0), FEWEST_LETTERS - 1, -1):
+        if sum(1 + min(width, most) for width in widths) <= room:
+            cut = [
+                name if width <= most else set_cell_size(name, most) for name, width in zip(names, widths, strict=True)
+            ]
+            return cut if len(set(cut)) == len(cut) else None
+    return None

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from textual import events
+from textual.message import Message
 from textual.pilot import Pilot
 from textual.widget import Widget
 
@@ -35,11 +36,13 @@ def app_of(
     )
 
 
-def use(app: ExploreApp, steps: Use, size: tuple[int, int] = USUAL) -> None:
-    """Run an application on a screen that nobody sees."""
+def use(
+    app: ExploreApp, steps: Use, size: tuple[int, int] = USUAL, hook: Callable[[Message], None] | None = None
+) -> None:
+    """Run an application on a screen that nobody sees; a hook is called with each message that a widget takes."""
 
     async def session() -> None:
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, message_hook=hook) as pilot:
             await pilot.pause()
             await steps(app, pilot)
 

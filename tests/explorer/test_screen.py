@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 import vaekit
-from vaekit.cli.examples import examples
+from vaekit.cli.examples import examples, named_examples
 from vaekit.cli.explorer.app import ExploreApp
-from vaekit.cli.explorer.atlas import Atlas
+from vaekit.cli.explorer.atlas import Atlas, shortened
 from vaekit.cli.explorer.item import bounds_of
 from vaekit.cli.explorer.sliders import REACH, signed
 from vaekit.explorer.explorer import Explorer
+from vaekit.explorer.landscape import measure
+from vaekit.images import save_png
 
 
 @pytest.mark.parametrize("size", [NARROW, USUAL, WIDE])
@@ -125,6 +128,76 @@ def test_the_map_has_dots_where_the_means_are_in_the_colour_of_their_label(app: 
         assert segment.style.color.name == colours[str(landscape.labels[alone])]
 
     use(app, look)
+
+
+NAMES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (WIDE, " ".join(NAMES)),  # 76 columns beside the axes
+        ((130, 40), "T-shi trous pullo dress coat sanda shirt sneak bag ankle"),
+        (NARROW, "0 1 2 3 4 5 6 7 8 9"),
+    ],
+)
+def test_the_legend_has_the_names_of_classes_or_their_beginnings_or_numbers(
+    app: ExploreApp, size: tuple[int, int], expected: str
+) -> None:
+    landscape = app.explorer.landscape
+    assert landscape is not None
+    named = app_of(app.explorer.vae.bundle.path)
+    named.explorer.landscape = named.atlas._landscape = replace(landscape, classes=NAMES)
+
+    async def look(app: ExploreApp, _: Pilot[None]) -> None:
+        first, second, *_rest = app.explorer.order
+        assert lines(app.atlas)[-1].strip() == f"→ z{first}  ↑ z{second}  {expected}"
+
+    use(named, look, size)
+
+
+def test_names_of_classes_come_from_the_data_set_and_a_bundle_has_none(
+    tmp_path: Path, bundle_of: Callable[[str], Path]
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            save_png(tmp_path / name / f"{number}.png", np.full((3, 16, 20), 0.1 * number, np.float32))
+    vae = vaekit.load(bundle_of("colour"), provider="cpu", threads=1)
+    _, classes = named_examples(vae.bundle, str(tmp_path))
+    assert classes == ("cat", "dog")
+    items, none = named_examples(vae.bundle, None)
+    assert none == ()
+    landscape = measure(vae.encode, items, "pets", classes)
+    assert [landscape.called(label) for label in (0, 1, 2, -1)] == ["cat", "dog", "2", "-1"]
+
+
+def test_a_name_from_a_file_brings_no_escape_codes(app: ExploreApp) -> None:
+    landscape = app.explorer.landscape
+    assert landscape is not None
+    app.atlas._landscape = replace(landscape, classes=tuple(f"\x1b[2J{letter}" for letter in "abcdefghij"))
+
+    async def look(app: ExploreApp, _: Pilot[None]) -> None:
+        assert "\x1b" not in lines(app.atlas)[-1]
+
+    use(app, look, WIDE)
+
+
+@pytest.mark.parametrize(
+    ("names", "room", "expected"),
+    [
+        (("shirt", "coat"), 11, ["shirt", "coat"]),
+        (("shirt", "coat"), 10, ["shir", "coat"]),
+        (("shirt", "coat"), 8, ["shi", "coa"]),
+        (("shirt", "coat"), 7, None),
+        (("shirt", "shift"), 8, None),  # both would be "shi"
+        (("靴靴靴", "coat"), 10, ["靴靴", "coat"]),  # two columns a character
+    ],
+)
+def test_names_are_cut_to_the_largest_length_that_fits_or_left_out(
+    names: tuple[str, ...], room: int, expected: list[str] | None
+) -> None:
+    assert shortened(names, room) == expected
 
 
 def test_the_shown_code_and_the_pins_stand_on_the_map(app: ExploreApp) -> None:

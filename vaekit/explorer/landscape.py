@@ -76,11 +76,17 @@ class Landscape:
         means: (N, D).
         labels: (N,), or None.
         of: What the items are, in words: "4,000 items of mnist".
+        classes: Names that the labels 0, 1, ... stand for; empty where labels are numbers of their own.
     """
 
     means: Latents
     labels: NDArray[np.int64] | None
     of: str
+    classes: tuple[str, ...] = ()
+
+    def called(self, label: int) -> str:
+        """A label's name, or its number where it has none."""
+        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
 
     def plane(self, kind: str, scale: Scale, order: Sequence[int]) -> Plane:
         """A plane to show them on.
@@ -110,13 +116,16 @@ class Landscape:
         return places
 
 
-def measure(encode: Callable[[NDArray[np.float32]], Posterior], split: Split, of: str) -> Landscape:
+def measure(
+    encode: Callable[[NDArray[np.float32]], Posterior], split: Split, of: str, classes: tuple[str, ...] = ()
+) -> Landscape:
     """Encode items of a data set, at most `MOST_ITEMS` of them, evenly spaced.
 
     Args:
         encode: Items (N, *shape) -> posterior.
         split: The items.
         of: What they are called.
+        classes: Names of their labels.
 
     Raises:
         DataError: There are fewer than `FEWEST`.
@@ -129,4 +138,4 @@ def measure(encode: Callable[[NDArray[np.float32]], Posterior], split: Split, of
     labels = None if split.labels is None else split.labels[evenly(total, count)] if count < total else split.labels
     reader = Split(Reader(items))  # type: ignore[arg-type]  # a reader has what a split needs
     means = [encode(reader.pixels(slice(at, min(count, at + BATCH)))).mean for at in range(0, count, BATCH)]
-    return Landscape(np.concatenate(means), labels, f"{count:,} items of {of}")
+    return Landscape(np.concatenate(means), labels, f"{count:,} items of {of}", classes)
