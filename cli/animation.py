@@ -129,12 +129,15 @@ def play(
 
 
 def rendered(screen: Console, frame: RenderableType) -> str:
-    """What a console would print of a frame, as text; narrowed until it is less high than the screen, and at last cut."""
+    """What a console would print of a frame, as text; narrowed until it is less high than the screen, and at last cut.
+
+    A frame does not show the cursor again, which is hidden as long as frames play.
+    """
     width = screen.width
     for _ in range(8):
         with screen.capture() as capture:
             screen.print(frame, width=width)
-        text = capture.get()
+        text = capture.get().replace(terminal.SHOW_CURSOR, "")
         lines = text.count("\n")
         if lines < screen.height:
             return text

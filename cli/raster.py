@@ -22,7 +22,7 @@ from rich.segment import ControlType, Segment
 
 from vaekit.images import Pixels, enlarge, indexed
 
-from .terminal import Cell
+from .terminal import HIDE_CURSOR, SHOW_CURSOR, Cell
 
 READABLE: Final = 16
 """Characters that an image is as wide as, about: the size at which half blocks show a digit."""
@@ -89,7 +89,8 @@ def lines_of(pixels: Pixels, cell: Cell) -> int:
 def draw_sixel(pixels: Pixels, slot: int, gap: int, cell: Cell) -> Iterator[Segment]:
     """One row of images (N, H, W, C), each in the middle of its slot, with a palette of its own.
 
-    Up to 256 colours are kept, rounded to the 101 levels that Sixel has for each of red, green and blue.
+    Up to 256 colours are kept, rounded to the 101 levels that Sixel has for each of red, green and blue. The cursor is hidden
+    meanwhile: xterm shows it where it happens to be between two reads, and cuts its cell out of an image that comes there.
     """
     from textual_image._sixel import (
         image_to_sixels,
@@ -97,6 +98,7 @@ def draw_sixel(pixels: Pixels, slot: int, gap: int, cell: Cell) -> Iterator[Segm
 
     lines = lines_of(pixels, cell)
     left = (slot - -(-pixels.shape[2] // cell[0])) // 2
+    yield Segment(HIDE_CURSOR, None, _AS_IT_IS)
     for _ in range(lines):  # makes room first: an image that begins too low would scroll away from the cursor
         yield Segment.line()
     for index, image in enumerate(pixels):
@@ -104,8 +106,8 @@ def draw_sixel(pixels: Pixels, slot: int, gap: int, cell: Cell) -> Iterator[Segm
         across = f"\x1b[{column}C" if column else ""
         # A colour that is defined is not yet chosen: the VT340 and xterm go on with the one before.
         sixels = DEFINED_COLOUR.sub(r"\g<0>\1", image_to_sixels(indexed(image)))
-        codes = f"\x1b7\x1b[{lines}A{across}{sixels}\x1b8"
-        yield Segment(codes, None, _AS_IT_IS)
+        yield Segment(f"\x1b7\x1b[{lines}A{across}{sixels}\x1b8", None, _AS_IT_IS)
+    yield Segment(SHOW_CURSOR, None, _AS_IT_IS)
 
 
 class KittyImage(NamedTuple):

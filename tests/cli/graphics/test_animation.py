@@ -175,6 +175,7 @@ def test_sixel_frames_are_drawn_in_place(in_terminal: Run, sixel_images: Decode,
     np.testing.assert_array_equal(images[1], images[3])
     assert np.abs(images[0] - images[2]).max() > 20
     assert {frame.count("\n") for frame in frames_of(shown.text)} == {8}
+    assert shown.text.count(SHOW) == 1, "no frame shows the cursor"
     assert is_as_before(shown)
 
 

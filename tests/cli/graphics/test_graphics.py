@@ -75,6 +75,8 @@ def test_sixel_gets_the_models_pixels_in_its_101_levels(
     places = re.findall(r"\x1b7\x1b\[7A(?:\x1b\[(\d+)C)?\x1bP", shown.text)
     assert [int(place or 0) for place in places] == [0, 16, 32, 48, 64, 0]
     assert shown.text.count("\x1b8") == 6
+    rows = re.findall(r"\x1b\[\?25l\n{7}(.*?)\x1b\[\?25h", shown.text, re.DOTALL)
+    assert [row.count("\x1bP") for row in rows] == [5, 1], "without a cursor, which xterm would cut out of them"
 
 
 def test_captions_and_reconstructions_come_with_the_pixels(
@@ -94,7 +96,7 @@ def test_captions_and_reconstructions_come_with_the_pixels(
     shown = in_terminal("reconstruct", small_bundle, "-n", 3, kind="sixel")
     for image, pixels in zip(sixel_images(shown.text), wanted, strict=True):
         assert np.abs(image - pixels.astype(int)).max() <= 2
-    assert shown.text.rpartition("\x1b8")[2].split() == scores
+    assert shown.text.rpartition("\x1b8\x1b[?25h")[2].split() == scores
 
 
 def test_colours_reach_kitty_and_sixel(
