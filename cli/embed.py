@@ -33,6 +33,14 @@ def embed(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The project's folder.")],
     bundle: BundleArgument = None,
     precision: Annotated[str, typer.Option("--precision", help="Which of the bundle's precisions to take.")] = "fp32",
+    io: Annotated[
+        str,
+        typer.Option(
+            "--io",
+            metavar="float32|uint8",
+            help="python, c and node: `uint8` takes the bundle's app-ready graphs, with raw pixels of 0 to 255 in and out.",
+        ),
+    ] = "float32",
     weights: Annotated[
         str | None,
         typer.Option(
@@ -66,7 +74,13 @@ def embed(
     from vaekit.embedding import embed as embed_model
     from vaekit.embedding import load_target
 
-    given = {"weights": weights, "ort_web": ort_web, "max_batch": max_batch, "queue_delay": queue_delay}
+    given = {
+        "io": None if io == "float32" else io,  # what every target takes is no option
+        "weights": weights,
+        "ort_web": ort_web,
+        "max_batch": max_batch,
+        "queue_delay": queue_delay,
+    }
     options = {name: value for name, value in given.items() if value is not None}
     folder = embed_model(target, bundle, out, precision=precision, overwrite=force, **options)
     screen = console()

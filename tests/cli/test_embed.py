@@ -53,7 +53,12 @@ def test_force_replaces_what_embed_wrote(run: Callable[..., object], small_bundl
         (("rust",), "the target 'rust' is unknown; choose one of python, c, c-standalone, node, web, triton."),
         (("python", "nothing"), "there is no bundle at nothing"),
         (("python", "--precision", "int4"), "precision='int4' is not in the bundle 'mnist'"),
-        (("python", "--weights", "int8"), "the target python has no option weights; leave it out."),
+        (
+            ("python", "--weights", "int8"),
+            "the target python has no option weights, unlike c-standalone; leave it out.",
+        ),
+        (("web", "--io", "uint8"), "the target web has no option io, unlike python, c, node; leave it out."),
+        (("node", "--io", "uint8"), "export it again with `vaekit export --io uint8`, or leave io out."),
         (("c-standalone", "--weights", "int2"), "weights='int2' is unknown; choose one of float32, int8."),
     ],
 )

@@ -58,7 +58,7 @@ def output(program: Path, *arguments: object) -> np.ndarray:
 
 def stated_tolerance(folder: Path) -> float:
     """The tolerance against the float32 model that self_test.c asks for: the last one."""
-    found = re.findall(r'"x_hat", z\), ([\d.e-]+)\)', (folder / "self_test.c").read_text())
+    found = re.findall(r'"x_hat\.f32", z, ([\d.e-]+),', (folder / "self_test.c").read_text())
     return float(found[-1])
 
 
@@ -211,6 +211,17 @@ def test_the_self_test_fails_when_one_number_is_changed(
     done = make(folder, "check")
     assert done.returncode != 0
     assert "TOO FAR" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_self_test_compares_the_mean_too(small_bundle: Path, weights: str, make: Make, tmp_path: Path) -> None:
+    # Each value is off by a little: for int8 less than the largest that may be.
+    folder = embed("c-standalone", small_bundle, tmp_path / "project", weights=weights)
+    file = folder / "golden" / "x_hat.f32"
+    (np.fromfile(file, "<f4") + np.float32(0.3 * stated_tolerance(folder))).tofile(file)
+    done = make(folder, "check")
+    passed = weights == "float32"  # where both tolerances are one
+    assert (done.returncode == 0) == passed, done.stdout
+    assert ("mean deviation" in "".join(line for line in done.stdout.splitlines() if "TOO FAR" in line)) != passed
 
 
 def test_unknown_weights_are_refused(tmp_path: Path) -> None:

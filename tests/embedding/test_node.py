@@ -339,6 +339,28 @@ def test_each_comparison_has_its_own_tolerance(node: str, copy: Path, compared: 
     assert set(re.findall("^FAILED  (.*), batch 2 ", done.stdout, re.MULTILINE)) == failing, done.stdout
 
 
+@pytest.mark.parametrize(
+    ("compared", "failing"),
+    [
+        ("encoder", {"encode mean", "encode log_var"}),
+        ("decoder", {"decode"}),
+        ("round_trip", {"round trip"}),
+    ],
+)
+def test_mean_deviations_are_compared_where_the_bundle_states_them(
+    node: str, copy: Path, compared: str, failing: set[str]
+) -> None:
+    path = copy / "model" / "golden" / "golden.json"
+    index = json.loads(path.read_text())
+    index["tolerances"][f"mean_{compared}"] = -1
+    path.write_text(json.dumps(index))
+    restate(copy, "golden/golden.json")
+    done = call(node, copy, "self-test.js")
+    assert done.returncode == 1
+    assert set(re.findall("^FAILED  (.*), mean deviation ", done.stdout, re.MULTILINE)) == failing, done.stdout
+    assert f"{len(failing)} of {19 + len(failing)} checks FAILED" in done.stdout
+
+
 def test_another_noise_is_refused(node: str, copy: Path) -> None:
     index = copy / "model" / "model.json"
     index.write_text(index.read_text().replace("splitmix64-boxmuller-1", "splitmix64-boxmuller-2"))

@@ -123,7 +123,7 @@ for call, array in wrong:
     except ValueError as error: print(error)
 """
     double, narrow, nan, wide = arrays(project, code).decode().splitlines()
-    assert double == "z is float64 of shape (1, 20); the model takes float32, (N, 20,)"
+    assert double == "z is float64 of shape (1, 20); the model takes float32, (N, 20)"
     assert narrow.startswith("z is float32 of shape (1, 19)")
     assert nan == "z holds a NaN or an infinity; the model takes finite numbers"
     assert wide == "x has values from 2 to 2; the model takes 0 to 1"
@@ -184,7 +184,7 @@ def test_golden_json_states_what_a_reader_needs(project: Path, table_bundle: Pat
     index = json.loads((project / "golden" / "golden.json").read_text())
     assert (index["items"], index["seed"], index["units"]) == (64, "0", None)
     assert index["tolerances"] == {"encoder": 1e-5, "decoder": 1e-5, "round_trip": 1e-5}
-    assert index["arrays"]["x_hat"] == {"file": "x_hat.f32", "shape": [64, 1, 28, 28]}
+    assert index["arrays"]["x_hat"] == {"file": "x_hat.f32", "dtype": "float32", "shape": [64, 1, 28, 28]}
     assert (project / "golden" / "x_hat.f32").stat().st_size == 64 * 784 * 4
     index = json.loads((embed("python", table_bundle, tmp_path / "t") / "golden" / "golden.json").read_text())
     features = vaekit.Bundle.open(table_bundle).manifest.spec.data.features

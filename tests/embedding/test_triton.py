@@ -325,6 +325,18 @@ def test_the_self_test_notices_wrong_answers(short: Path, change: Change, stdout
     assert "within tolerance" not in done.stdout
 
 
+@pytest.mark.parametrize(("half", "failing"), [("encoder", ["encode mean", "encode log_var"]), ("decoder", ["decode"])])
+def test_mean_deviations_are_compared_where_the_bundle_states_them(half: str, failing: list[str], short: Path) -> None:
+    path = short / "golden" / "golden.json"
+    index = json.loads(path.read_text())
+    index["tolerances"][f"mean_{half}"] = -1
+    path.write_text(json.dumps(index))
+    with served(short) as url:
+        done = self_test(short, url)
+    assert done.returncode == 1
+    assert re.findall("^(.*), mean deviation .* TOO FAR$", done.stdout, re.MULTILINE) == failing, done.stdout
+
+
 def test_the_self_test_says_when_there_is_no_server_or_no_model(project: Path, tmp_path: Path) -> None:
     port = free_port()
     done = self_test(project, f"http://127.0.0.1:{port}")

@@ -25,6 +25,7 @@ from typing import Any, Final
 import vaekit
 from vaekit.bundle import Bundle
 from vaekit.errors import ConfigError, OutputError
+from vaekit.manifest import HALVES
 from vaekit.storage import new_folder
 
 TARGETS: Final[Mapping[str, str]] = MappingProxyType(
@@ -55,14 +56,14 @@ def embed(
         out: Where the project's folder will stand; its parents are made.
         precision: Which of the bundle's precisions to take.
         overwrite: Whether a folder there may be replaced; only one that `embed` wrote is.
-        **options: The target's own options, e.g. ``weights="int8"`` of c-standalone.
+        **options: The target's own options, e.g. ``weights="int8"`` of c-standalone, ``io="uint8"`` of python, c and node.
 
     Returns:
         The folder.
 
     Raises:
         ConfigError: An unknown target, or an option that the target does not have.
-        BundleError: The bundle is missing, changed or unsafe, or has no such precision.
+        BundleError: The bundle is missing, changed or unsafe, or has no such precision or io.
         ExportError: The target cannot take this model.
         OutputError: The folder exists, was not written by `embed`, or cannot be written.
         MissingDependencyError: A generator's package is not installed.
@@ -71,10 +72,13 @@ def embed(
     taken = inspect.signature(module.write).parameters
     for name in options:
         if name not in taken:
-            raise ConfigError(f"the target {target} has no option {name}; leave it out.")
+            having = [other for other in TARGETS if name in inspect.signature(load_target(other).write).parameters]
+            others = f", unlike {', '.join(having)}" if having else ""
+            raise ConfigError(f"the target {target} has no option {name}{others}; leave it out.")
+    io = options.get("io", "float32")
     if not isinstance(bundle, Bundle):
-        bundle = Bundle.open(bundle, keep=[("encoder", precision), ("decoder", precision)])
-    bundle.manifest.graph("decoder", precision)  # refuses a precision that the bundle lacks
+        bundle = Bundle.open(bundle, keep=[(half, precision, "onnx", io) for half in HALVES])
+    bundle.manifest.graph("decoder", precision, io)  # refuses a precision or an io that the bundle lacks
 
     folder = Path(out)
     if overwrite and folder.is_dir() and not (folder / MARKER).is_file():

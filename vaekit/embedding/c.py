@@ -11,11 +11,14 @@ from typing import Any, Final
 
 from vaekit.bundle import Bundle
 from vaekit.embedding.files import (
+    Items,
     c_identifier,
     describe,
     fill,
+    items_of,
     safe_text,
     template,
+    tolerance_words,
     write_golden,
     write_graph,
     write_template,
@@ -27,11 +30,17 @@ from vaekit.noise import NOISE_VERSION
 SUMMARY: Final = "the decoder in C11; needs a C compiler and ONNX Runtime"
 TRY: Final = ("make check ORT_HOME=<your ONNX Runtime>", "make demo ORT_HOME=<your ONNX Runtime>")
 
+C_TYPES: Final = {"float32": "float", "uint8": "uint8_t"}
+"""What C calls a value of an item."""
+
+_ELEMENTS: Final = {"float32": "FLOAT", "uint8": "UINT8"}
+"""The end of ONNX Runtime's name for it."""
+
 SHADES: Final = " .:-=+*#%@"
 
 _BOUNDED: Final = """\
 
-static double deviation(float measured, float expected, size_t value) {
+static double deviation(@TYPE@ measured, @TYPE@ expected, size_t value) {
     (void)value; /* items have bounds, so that every value is compared as it is */
     return fabs((double)measured - (double)expected);
 }
@@ -54,14 +63,14 @@ _SHOW_IMAGE: Final = """\
 enum { CHANNELS = @CHANNELS@, HEIGHT = @HEIGHT@, WIDTH = @WIDTH@ };
 
 /* One line a row, two characters a pixel, since they are twice as high as wide; the mean of the channels. */
-static void show(const float *x) {
+static void show(const @TYPE@ *x) {
     static const char shades[] = "@SHADES@";
     const int last = (int)sizeof shades - 2;
     for (int row = 0; row < HEIGHT; row++) {
         for (int column = 0; column < WIDTH; column++) {
             float mean = 0;
             for (int channel = 0; channel < CHANNELS; channel++)
-                mean += x[(channel * HEIGHT + row) * WIDTH + column] / CHANNELS;
+                mean += @VALUE@ / CHANNELS;
             const float position = (mean - @LOW@f) / (@HIGH@f - @LOW@f) * (float)last + 0.5f;
             const int shade = position < 0 ? 0 : position > (float)last ? last : (int)position;
             printf("%c%c", shades[shade], shades[shade]);
@@ -70,6 +79,12 @@ static void show(const float *x) {
     }
 }
 """
+
+_AT: Final = {
+    "CHW": "(channel * HEIGHT + row) * WIDTH + column",
+    "HWC": "(row * WIDTH + column) * CHANNELS + channel",
+}
+"""Where a value of an image stands, by the layout."""
 
 _SHOW_NUMBERS: Final = """\
 static void show(const float *x) {
@@ -101,21 +116,30 @@ _PRIOR_WORDS: Final = {
 }
 
 
-def write(bundle: Bundle, folder: Path, *, precision: str) -> None:
+def write(bundle: Bundle, folder: Path, *, precision: str, io: str = "float32") -> None:
     """Write vae_decoder.h and .c, the graph, a demo, the self-test, a Makefile, a CMakeLists.txt and a README.
+
+    Args:
+        bundle: The model.
+        folder: An empty folder.
+        precision: Which of the bundle's precisions to take.
+        io: "float32", or "uint8" for the app-ready decoder, which gives pixels.
 
     Raises:
         BundleError: The bundle was changed since it was opened, or a graph is unsafe.
     """
     manifest = bundle.manifest
-    write_graph(bundle, folder / "decoder.onnx", half="decoder", precision=precision)
-    index = write_golden(bundle, folder, precision=precision, names=("eps", "z", "x_hat"))
-    facts = model_facts(manifest)
+    items = items_of(manifest, io)
+    write_graph(bundle, folder / "decoder.onnx", half="decoder", precision=precision, io=io)
+    index = write_golden(bundle, folder, precision=precision, io=io, names=("eps", "z", "x_hat"))
+    facts = model_facts(manifest, items)
+    c_type, element = C_TYPES[items.dtype], _ELEMENTS[items.dtype]
     write_template(
         folder,
         "c",
         "vae_decoder.h.in",
         **header_facts(facts),
+        TYPE=c_type,
     )
     write_template(
         folder,
@@ -123,11 +147,16 @@ def write(bundle: Bundle, folder: Path, *, precision: str) -> None:
         "vae_decoder.c.in",
         SUMMARY=facts["SUMMARY"],
         SHAPE_WORDS=facts["SHAPE_WORDS"],
+        TYPE=c_type,
+        ELEMENT=element,
         PRIOR=prior_function(manifest),
         NOISE=noise_functions("vae_noise"),
     )
-    write_template(folder, "c", "self_test.c.in", **self_test_fields(manifest, index))
-    write_template(folder, "c", "demo.c.in", SHOW=show_function(manifest))
+    what = "decode, grey levels" if items.are_pixels else "decode"
+    fields = self_test_fields(manifest, index)
+    x_hat = index["arrays"]["x_hat"]["file"]
+    write_template(folder, "c", "self_test.c.in", **fields, TYPE=c_type, WHAT=what, X_HAT=x_hat)
+    write_template(folder, "c", "demo.c.in", SHOW=show_function(items), TYPE=c_type)
     write_template(folder, "c", "Makefile.in")
     write_template(folder, "c", "valgrind.supp")
     write_template(folder, "c", "CMakeLists.txt.in", IDENTIFIER=c_identifier(manifest.name))
@@ -140,22 +169,24 @@ def write(bundle: Bundle, folder: Path, *, precision: str) -> None:
         SUMMARY=facts["SUMMARY"],
         PRECISION=precision,
         ITEMS=manifest.golden_items,
-        TOLERANCE=f"{index['tolerances']['decoder']:.2g}",
+        TYPE=c_type,
+        TOLERANCE=tolerance_words(index),
     )
 
 
-def model_facts(manifest: Manifest) -> dict[str, object]:
-    """What templates in C say of a model."""
+def model_facts(manifest: Manifest, items: Items) -> dict[str, object]:
+    """What templates in C say of a model, and of how its items look."""
     spec = manifest.spec
-    bounds = spec.emits_range
+    bounds = items.gives
     return {
         "NAME": safe_text(manifest.name),
         "SUMMARY": describe(manifest),
         "LATENT": spec.latent,
         "VALUES": spec.data.size,
-        "SHAPE_WORDS": ", ".join(map(str, spec.data.shape)),
-        "LAYOUT": spec.data.layout,
-        "RANGE_WORDS": "" if bounds is None else f", within {bounds[0]:g} .. {bounds[1]:g}",
+        "SHAPE_WORDS": items.shape_words,
+        "LAYOUT": items.layout,
+        "RANGE_WORDS": (", rounded to pixels" if items.are_pixels else "")
+        + ("" if bounds is None else f", within {bounds[0]:g} .. {bounds[1]:g}"),
         "PRIOR_WORDS": _PRIOR_WORDS[spec.kind],
     }
 
@@ -179,14 +210,24 @@ def prior_function(manifest: Manifest) -> str:
     return fill(text, MEAN=c_numbers(statistics.mean, indent=8), STD=c_numbers(statistics.std, indent=8))
 
 
-def show_function(manifest: Manifest) -> str:
+def show_function(items: Items) -> str:
     """`show`: an image in shades, anything else as numbers."""
-    data = manifest.spec.data
-    if not (data.is_chw and data.range):
+    if not (len(items.shape) == 3 and items.takes):
         return _SHOW_NUMBERS
-    channels, height, width = data.shape
-    low, high = data.range
-    return fill(_SHOW_IMAGE, CHANNELS=channels, HEIGHT=height, WIDTH=width, SHADES=SHADES, LOW=low, HIGH=high)
+    channels, height, width = (items.shape[items.layout.index(axis)] for axis in "CHW")
+    low, high = items.takes
+    at = _AT[items.layout]
+    return fill(
+        _SHOW_IMAGE,
+        TYPE=C_TYPES[items.dtype],
+        CHANNELS=channels,
+        HEIGHT=height,
+        WIDTH=width,
+        SHADES=SHADES,
+        VALUE=f"(float)x[{at}]" if items.are_pixels else f"x[{at}]",
+        LOW=low,
+        HIGH=high,
+    )
 
 
 def self_test_fields(manifest: Manifest, index: dict[str, Any]) -> dict[str, object]:
@@ -198,7 +239,7 @@ def self_test_fields(manifest: Manifest, index: dict[str, Any]) -> dict[str, obj
         "TOLERANCE": repr(index["tolerances"]["decoder"]),
         "MEAN_TOLERANCE": repr(index["tolerances"].get("mean_decoder", index["tolerances"]["decoder"])),
         "GOLDEN": template("c", "golden.c.part"),
-        "DEVIATION": _BOUNDED
+        "DEVIATION": fill(_BOUNDED, TYPE=C_TYPES[index["arrays"]["x_hat"]["dtype"]])
         if index["units"] is None
         else fill(_UNBOUNDED, ROUNDING=repr(index["rounding"]), UNITS=c_numbers(index["units"], indent=4)),
     }

@@ -2,9 +2,9 @@
 
 Golden vectors are written so that any language reads them in a few lines: one file of raw little-endian float32 for each
 array, row after row, and `golden.json`, which says how many rows, their shapes, the seed of the noise, and how far a host may
-be off:
+be off. Of app-ready graphs, whose items are uint8 pixels, x and x_hat are bytes:
 
-    golden/golden.json   golden/x.f32   mean.f32   log_var.f32   eps.f32   z.f32   x_hat.f32
+    golden/golden.json   golden/x.f32   mean.f32   log_var.f32   eps.f32   z.f32   x_hat.f32        or x.u8, x_hat.u8
 
 Needs: NumPy. Must not import: torch, onnx, onnxruntime.
 """
@@ -15,7 +15,8 @@ import importlib.resources
 import json
 import re
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +24,62 @@ from numpy.typing import NDArray
 from vaekit.bundle import Bundle
 from vaekit.manifest import Manifest
 from vaekit.precisions import COMPARED
+from vaekit.runtime.appio import DIFFERING, grey_levels, share
 from vaekit.runtime.verify import LATENT_TOLERANCE, ROUNDING
 
 GOLDEN_FOLDER: Final = "golden"
 GOLDEN_INDEX: Final = "golden.json"
 GOLDEN_ARRAYS: Final = ("x", "mean", "log_var", "eps", "z", "x_hat")
+SUFFIXES: Final = MappingProxyType({"float32": "f32", "uint8": "u8"})
+"""Type of an array -> how its file's name ends."""
+
+PIXEL_LEVELS: Final = (0.0, 255.0)
+"""Darkest and brightest level of a uint8 pixel."""
 
 _FIELD = re.compile(r"@[A-Z][A-Z0-9_]*@")
+
+
+class Items(NamedTuple):
+    """How items look to a host.
+
+    Attributes:
+        dtype: "float32", or "uint8" for pixels.
+        shape: One item, without the batch.
+        layout: Names of its axes: "CHW", "DT" or "D"; of pixels "HWC" or "CHW".
+        takes: Smallest and largest value that the encoder takes; None for values without bounds.
+        gives: Of what the decoder gives, likewise.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    layout: str
+    takes: tuple[float, float] | None
+    gives: tuple[float, float] | None
+
+    @property
+    def are_pixels(self) -> bool:
+        """Whether they are uint8."""
+        return self.dtype == "uint8"
+
+    @property
+    def shape_words(self) -> str:
+        """The shape as code has it: "1, 28, 28"."""
+        return ", ".join(map(str, self.shape))
+
+
+def items_of(manifest: Manifest, io: str = "float32") -> Items:
+    """How the items of a bundle's plain graphs look ("float32"), or those of its app-ready ones ("uint8").
+
+    Raises:
+        BundleError: The bundle has no app-ready graphs.
+        ConfigError: No such io.
+    """
+    data = manifest.spec.data
+    port = manifest.graph("encoder", "fp32", io).inputs[0]
+    if manifest.pixels is None or io == "float32":
+        return Items("float32", data.shape, data.layout, data.range, manifest.spec.emits_range)
+    layout = manifest.pixels.layout[1:].upper()
+    return Items("uint8", tuple(map(int, port.shape[1:])), layout, PIXEL_LEVELS, PIXEL_LEVELS)
 
 
 def template(target: str, name: str) -> str:
@@ -76,14 +126,14 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
-def write_graph(bundle: Bundle, path: Path, *, half: str, precision: str) -> Path:
+def write_graph(bundle: Bundle, path: Path, *, half: str, precision: str, io: str = "float32") -> Path:
     """Write one graph's checked bytes.
 
     Raises:
-        BundleError: The bundle was changed since, or has no such precision.
+        BundleError: The bundle was changed since, or has no such precision or io.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(bundle.graph(half, precision))
+    path.write_bytes(bundle.graph(half, precision, io=io))
     return path
 
 
@@ -93,6 +143,7 @@ def write_golden(
     *,
     precision: str = "fp32",
     provider: str = "cpu",
+    io: str = "float32",
     names: tuple[str, ...] = GOLDEN_ARRAYS,
 ) -> dict[str, Any]:
     """Write the golden vectors into ``folder/golden``; see the module's header.
@@ -102,6 +153,7 @@ def write_golden(
         folder: The project's folder.
         precision: Of the graphs that will replay them.
         provider: The kind of machine that will replay them, in the manifest's words.
+        io: "float32", or "uint8" for the golden pixels of the app-ready graphs.
         names: The arrays that are needed, of `GOLDEN_ARRAYS`.
 
     Fields of `golden.json`:
@@ -111,7 +163,7 @@ def write_golden(
         latent_tolerance: Largest absolute deviation of z = mean + exp(log_var / 2) eps.
         rounding, units: null where items have bounds, and the deviation is |a - b|. Otherwise the deviation of value v of an
             item is max(0, |a - b| - rounding |b|) / units[v], with one unit for each value of an item.
-        arrays: Name -> {file, shape}; log_var is missing for a classic autoencoder, whose z is mean.
+        arrays: Name -> {file, dtype, shape}; log_var is missing for a classic autoencoder, whose z is mean.
 
     Returns:
         The content of golden.json.
@@ -119,21 +171,22 @@ def write_golden(
     Raises:
         IntegrityError: The golden vectors were changed or do not fit the model.
     """
-    golden, manifest = bundle.golden(), bundle.manifest
+    golden, manifest = bundle.golden(io), bundle.manifest
     place = folder / GOLDEN_FOLDER
     place.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {}
     for name in names:
         if name == "log_var" and manifest.spec.kind == "ae":
             continue
-        rows: NDArray[np.float32] = getattr(golden, name)
-        (place / f"{name}.f32").write_bytes(np.ascontiguousarray(rows, "<f4").tobytes())
-        arrays[name] = {"file": f"{name}.f32", "shape": list(rows.shape)}
+        rows: NDArray[Any] = getattr(golden, name)
+        file = f"{name}.{SUFFIXES[rows.dtype.name]}"
+        (place / file).write_bytes(np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")).tobytes())
+        arrays[name] = {"file": file, "dtype": rows.dtype.name, "shape": list(rows.shape)}
     unit = value_units(manifest)
     index = {
         "items": manifest.golden_items,
         "seed": str(manifest.golden_seed),
-        "tolerances": tolerances(manifest, precision=precision, provider=provider),
+        "tolerances": tolerances(manifest, precision=precision, provider=provider, io=io),
         "latent_tolerance": LATENT_TOLERANCE,
         "rounding": None if unit is None else ROUNDING,
         "units": None if unit is None else unit.tolist(),
@@ -143,12 +196,18 @@ def write_golden(
     return index
 
 
-def tolerances(manifest: Manifest, *, precision: str = "fp32", provider: str = "cpu") -> dict[str, float]:
+def tolerances(
+    manifest: Manifest, *, precision: str = "fp32", provider: str = "cpu", io: str = "float32"
+) -> dict[str, float]:
     """How far a host may be from the golden vectors, by comparison.
 
     For fp32 each is the manifest's tolerance of the provider. The golden vectors are the float32 model's, so another precision
     has the tolerances that the manifest states of it, where they are larger; one of which none are stated may also be off by
     what was measured of it when it was exported, and half as much again for other items.
+
+    Pixels are compared in grey levels, as exports/README.md says: with s = 255 / (high - low), a tolerance t of values allows
+    1 + floor(s t) levels, and 0.01 + s t in the mean. The mean is asked for in every precision that states what t is of it, for
+    fp32 the provider's: it finds a decoder that cuts off where it should round, which is never off by more than one level.
 
     Returns:
         Of the largest differences: "encoder" (mean and log_var), "decoder" (x_hat of given codes) and "round_trip"; and, where
@@ -163,7 +222,24 @@ def tolerances(manifest: Manifest, *, precision: str = "fp32", provider: str = "
         found[what] = max(usual, own.get(what, 0.0))
         if f"mean_{what}" in own:
             found[f"mean_{what}"] = max(limit, own[f"mean_{what}"])
+        if io == "uint8" and what != "encoder":
+            data = manifest.spec.data
+            if precision == "fp32":
+                found[f"mean_{what}"] = limit
+            found[what] = grey_levels(found[what], data)
+            if f"mean_{what}" in found:
+                found[f"mean_{what}"] = DIFFERING + share(found[f"mean_{what}"], data)
     return found
+
+
+def tolerance_words(index: dict[str, Any]) -> str:
+    """How far x_hat may be off, for a README, from what `write_golden` gave."""
+    allowed = index["tolerances"]["decoder"]
+    if index["arrays"]["x_hat"]["dtype"] == "float32":
+        return f"{allowed:.2g}"
+    mean = index["tolerances"].get("mean_decoder")
+    levels = f"{allowed:g} grey level{'s' if allowed > 1 else ''}"
+    return levels if mean is None else f"{levels} ({mean:.2g} in the mean)"
 
 
 def value_units(manifest: Manifest) -> NDArray[np.float64] | None:

@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Final
 
 from vaekit.bundle import Bundle
-from vaekit.embedding.files import describe, fill, safe_text, write_golden, write_graph, write_template
-from vaekit.manifest import Manifest
+from vaekit.embedding.files import (
+    describe,
+    fill,
+    items_of,
+    safe_text,
+    tolerance_words,
+    write_golden,
+    write_graph,
+    write_template,
+)
+from vaekit.manifest import HALVES, Manifest
 from vaekit.noise import NOISE_VERSION
 
 SUMMARY: Final = "one Python file; needs NumPy and ONNX Runtime"
@@ -31,6 +40,16 @@ _ENCODE: Final = {
     ),
 }
 
+_RANGE_CHECK: Final = """\
+        if RANGE is not None and x.size and not (RANGE[0] <= x.min() and x.max() <= RANGE[1]):
+            raise ValueError(f"x has values from {x.min():g} to {x.max():g}; the model takes {RANGE[0]:g} to {RANGE[1]:g}")
+"""
+
+_RANGE_WORDS: Final = {
+    "float32": "smallest and largest value of an item; None: real values without bounds",
+    "uint8": "darkest and brightest level of a pixel",
+}
+
 _PRIOR: Final = {
     "vae": '''\
     """Draw codes from the prior, ``z ~ N(0, I)``, (count, LATENT) float32."""
@@ -46,18 +65,24 @@ _PRIOR: Final = {
 }
 
 
-def write(bundle: Bundle, folder: Path, *, precision: str) -> None:
+def write(bundle: Bundle, folder: Path, *, precision: str, io: str = "float32") -> None:
     """Write vae_model.py, both graphs, the golden vectors and a README.
+
+    Args:
+        bundle: The model.
+        folder: An empty folder.
+        precision: Which of the bundle's precisions to take.
+        io: "float32", or "uint8" for the app-ready graphs: pixels in and out.
 
     Raises:
         BundleError: The bundle was changed since it was opened, or a graph is unsafe.
     """
     manifest = bundle.manifest
     spec = manifest.spec
-    shape_words = ", ".join(map(str, spec.data.shape))
-    for half in ("encoder", "decoder"):
-        write_graph(bundle, folder / f"{half}.onnx", half=half, precision=precision)
-    index = write_golden(bundle, folder, precision=precision)
+    items = items_of(manifest, io)
+    for half in HALVES:
+        write_graph(bundle, folder / f"{half}.onnx", half=half, precision=precision, io=io)
+    index = write_golden(bundle, folder, precision=precision, io=io)
     encode_doc, encode_body = _ENCODE[spec.kind]
     name = safe_text(manifest.name)
     write_template(
@@ -66,12 +91,17 @@ def write(bundle: Bundle, folder: Path, *, precision: str) -> None:
         "vae_model.py.in",
         TITLE=f"{describe(manifest)} In one file.",
         NAME=name,
-        SHAPE=repr(spec.data.shape),
-        SHAPE_WORDS=shape_words,
-        LAYOUT=spec.data.layout,
+        SHAPE=repr(items.shape),
+        SHAPE_WORDS=items.shape_words,
+        LAYOUT=items.layout,
+        DTYPE=items.dtype,
         LATENT=spec.latent,
-        RANGE=repr(spec.data.range),
-        RANGE_WORDS="" if spec.data.range is None else f" within {spec.data.range[0]:g} .. {spec.data.range[1]:g}",
+        RANGE=repr(items.takes),
+        RANGE_WHAT=_RANGE_WORDS[items.dtype],
+        RANGE_WORDS="" if items.takes is None else f" within {items.takes[0]:g} .. {items.takes[1]:g}",
+        RANGE_CHECK="" if items.are_pixels else _RANGE_CHECK,
+        CHANNEL_AXIS=max(0, items.layout.find("C")),
+        MEAN_WORDS="decoder's mean, rounded to pixels," if items.are_pixels else "decoder's mean",
         ENCODE_DOC=encode_doc,
         ENCODE_BODY=encode_body,
         PRIOR=_prior(manifest),
@@ -83,11 +113,12 @@ def write(bundle: Bundle, folder: Path, *, precision: str) -> None:
         "README.md.in",
         NAME=name,
         SUMMARY=describe(manifest),
-        SHAPE_WORDS=shape_words,
+        SHAPE_WORDS=items.shape_words,
+        DTYPE=items.dtype,
         LATENT=spec.latent,
         PRECISION=precision,
         ITEMS=manifest.golden_items,
-        TOLERANCE=f"{index['tolerances']['decoder']:.2g}",
+        TOLERANCE=tolerance_words(index),
     )
 
 

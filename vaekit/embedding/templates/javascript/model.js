@@ -1,13 +1,14 @@
-// The model: two ONNX graphs as functions on Float32Arrays. What differs between Node and a page, ONNX Runtime's package and
+// The model: two ONNX graphs as functions on typed arrays. What differs between Node and a page, ONNX Runtime's package and
 // how a file is read, comes from outside.
 //
-// N items are one Float32Array, row after row. A graph is loaded from the very bytes whose SHA-256 was checked.
+// N items are one array, row after row: a Float32Array, or a Uint8Array where model.json says that items are pixels. A graph is loaded from the very bytes whose SHA-256 was checked.
 
 import { reparameterise } from "./latents.js";
 import { NOISE_VERSION, noise } from "./noise.js";
 import { sha256 } from "./sha256.js";
 
 const BATCH = 256; // codes a call of `sample`
+const ARRAYS = { float32: Float32Array, uint8: Uint8Array }; // by the dtype of items
 
 export class Model {
   #ort;
@@ -60,11 +61,11 @@ export class Model {
   /**
    * x -> the posterior of each item: means, and natural logs of variances (minus infinity for a classic autoencoder).
    *
-   * @param {Float32Array} x  N items, N * size values
+   * @param {Float32Array | Uint8Array} x  N items, N * size values
    * @returns {Promise<{mean: Float32Array, logVar: Float32Array}>}
    */
   async encode(x) {
-    const { mean, log_var: logVar } = await this.#run("encoder", "x", x, this.shape);
+    const { mean, log_var: logVar } = await this.#run("encoder", "x", x, this.about.data.dtype, this.shape);
     return { mean, logVar: logVar ?? new Float32Array(mean.length).fill(-Infinity) };
   }
 
@@ -72,10 +73,10 @@ export class Model {
    * z -> items.
    *
    * @param {Float32Array} z  N codes, N * latent values
-   * @returns {Promise<Float32Array>}  N * size values
+   * @returns {Promise<Float32Array | Uint8Array>}  N * size values
    */
   async decode(z) {
-    return (await this.#run("decoder", "z", z, [this.latent])).x_hat;
+    return (await this.#run("decoder", "z", z, "float32", [this.latent])).x_hat;
   }
 
   /** One code for each item of a posterior, z = mean + exp(log_var / 2) * eps; the same seed gives the same codes anywhere. */
@@ -103,11 +104,11 @@ export class Model {
    *
    * @param {number} count
    * @param {{seed?: number | bigint, start?: number | bigint}} options
-   * @returns {Promise<Float32Array>}  count * size values
+   * @returns {Promise<Float32Array | Uint8Array>}  count * size values
    */
   async sample(count = 1, options) {
     const z = this.prior(count, options);
-    const items = new Float32Array(count * this.size);
+    const items = new ARRAYS[this.about.data.dtype](count * this.size);
     for (let row = 0; row < count; row += BATCH) {
       items.set(await this.decode(z.subarray(row * this.latent, (row + BATCH) * this.latent)), row * this.size);
     }
@@ -132,14 +133,14 @@ export class Model {
     return this.#sessions[half];
   }
 
-  async #run(half, input, values, shape) {
+  async #run(half, input, values, dtype, shape) {
     const size = shape.reduce((product, length) => product * length, 1);
-    if (!(values instanceof Float32Array)) throw new TypeError(`${input}: give a Float32Array, N rows of ${size} values`);
+    if (!(values instanceof ARRAYS[dtype])) throw new TypeError(`${input}: give a ${ARRAYS[dtype].name}, N rows of ${size} values`);
     if (values.length % size !== 0) throw new RangeError(`${input} has ${values.length} values; give N rows of ${size}`);
     if (!values.every(Number.isFinite)) throw new RangeError(`${input} holds a NaN or an infinity; give finite numbers`);
     const session = await this.#session(half);
     const count = values.length / size;
-    const results = await session.run({ [input]: new this.#ort.Tensor("float32", values, [count, ...shape]) });
+    const results = await session.run({ [input]: new this.#ort.Tensor(dtype, values, [count, ...shape]) });
     return Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, tensor.data]));
   }
 }

@@ -13,10 +13,13 @@ console.log(model.shape.length === 3 ? picture(item, model) : numbers(item, mode
 await model.close();
 
 /** Two rows of pixels in a line: colours on a terminal, characters from dark to light in a file. */
-function picture(values, { shape: [channels, height, width], about }) {
+function picture(values, { shape, about }) {
+  const step = (axis) => shape.slice(about.data.layout.indexOf(axis) + 1).reduce((product, length) => product * length, 1);
+  const [channels, height, width] = [..."CHW"].map((axis) => shape[about.data.layout.indexOf(axis)]);
   const [low, high] = about.data.range ?? [Math.min(...values), Math.max(...values)];
   const scaled = (channel, row, column) => {
-    const value = values[(Math.min(channel, channels - 1) * height + Math.min(row, height - 1)) * width + column];
+    const at = [Math.min(channel, channels - 1) * step("C"), Math.min(row, height - 1) * step("H"), column * step("W")];
+    const value = values[at[0] + at[1] + at[2]];
     return Math.min(1, Math.max(0, (value - low) / (high - low || 1)));
   };
   const colour = (row, column) => [0, 1, 2].map((channel) => Math.round(255 * scaled(channel, row, column))).join(";");

@@ -2,7 +2,7 @@
 //
 //   import { open } from "./index.js";
 //   const vae = await open();
-//   const items = await vae.sample(16, { seed: 7 });  // Float32Array, 16 * vae.size values
+//   const items = await vae.sample(16, { seed: 7 });  // 16 * vae.size values
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -24,5 +24,8 @@ export { replay } from "./lib/replay.js";
  */
 export async function open({ folder = fileURLToPath(new URL("./model", import.meta.url)), threads = 1 } = {}) {
   const read = async (name) => new Uint8Array(await readFile(join(folder, ...name.split("/"))));
-  return Model.open({ ort, read, sessionOptions: { intraOpNumThreads: threads, interOpNumThreads: 1, executionProviders: ["cpu"] } });
+  // x86 processors without VNNI add an int8 graph's products in 16 bits, which can overflow; with this they do not.
+  const extra = { session: { x64quantprecision: "1" } };
+  const sessionOptions = { intraOpNumThreads: threads, interOpNumThreads: 1, executionProviders: ["cpu"], extra };
+  return Model.open({ ort, read, sessionOptions });
 }

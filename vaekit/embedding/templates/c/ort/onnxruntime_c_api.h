@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ORT_API_VERSION 16 /* any version up to the library's own gives the same table; these entries are in the first */
+#define ORT_API_VERSION 16 /* any version up to the library's own gives the same table; these entries are in 5 and later */
 
 #ifdef _WIN32
 #define ORT_API_CALL __stdcall
@@ -30,7 +30,7 @@ typedef enum { ORT_LOGGING_LEVEL_WARNING = 2 } OrtLoggingLevel;
 typedef enum { ORT_ENABLE_ALL = 99 } GraphOptimizationLevel;
 typedef enum { OrtDeviceAllocator = 0 } OrtAllocatorType;
 typedef enum { OrtMemTypeDefault = 0 } OrtMemType;
-typedef enum { ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT = 1 } ONNXTensorElementDataType;
+typedef enum { ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT = 1, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 = 2 } ONNXTensorElementDataType;
 
 typedef void(ORT_API_CALL *OrtSlot)(void); /* an entry that is not used here */
 
@@ -62,6 +62,8 @@ typedef struct OrtApi {
     void(ORT_API_CALL *ReleaseValue)(OrtValue *value);
     OrtSlot slots_97_to_99[3];
     void(ORT_API_CALL *ReleaseSessionOptions)(OrtSessionOptions *options);
+    OrtSlot slots_101_to_129[29];
+    OrtStatus *(ORT_API_CALL *AddSessionConfigEntry)(OrtSessionOptions *options, const char *key, const char *value);
 } OrtApi;
 
 typedef struct OrtApiBase {
@@ -80,6 +82,7 @@ ORT_PLACE(CreateTensorWithDataAsOrtValue, 49);
 ORT_PLACE(CreateCpuMemoryInfo, 69);
 ORT_PLACE(ReleaseEnv, 92);
 ORT_PLACE(ReleaseSessionOptions, 100);
+ORT_PLACE(AddSessionConfigEntry, 130);
 #undef ORT_PLACE
 
 #endif
