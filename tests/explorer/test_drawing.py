@@ -215,6 +215,10 @@ def test_what_is_kept_is_what_would_be_drawn_anew(app: ExploreApp, size: tuple[i
             for widget in app.screen.children:
                 widget.refresh()
             assert on_screen(app) == kept, step
+            for widget in (app.item_view, app.facts, app.sliders, app.atlas, app.track):
+                assert widget.look() == widget.rich_style, step
+                for part in widget.COMPONENT_CLASSES - Widget.COMPONENT_CLASSES:
+                    assert widget.look(part) == widget.get_component_rich_style(part), (step, part)
 
     use(app, look, size)
 
