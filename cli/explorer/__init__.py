@@ -2,10 +2,12 @@
 
     app.py       the application: keys, layout, what each key does
     keys.py      every key and what it does, in one table
+    drawn.py     what the widgets share: lines that are drawn again only where they differ
     sliders.py   the latent dimensions
     item.py      the decoded item: an image in half blocks, a series as lines, a table as bars
     atlas.py     the map of posterior means
     track.py     the way from A to B
+    notes.py     the facts under the item
     dialogs.py   the list of keys, and the question for an item
 
 Only the command's function imports this package: textual is an extra.

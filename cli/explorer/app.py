@@ -45,7 +45,8 @@ FACTS: Final = 4
 """Lines under the item."""
 
 YOUNG: Final = 50_000
-"""New objects after which Python looks for garbage: of its usual 700, two changes make as many, and a look takes 4 ms."""
+"""New objects after which Python looks for garbage. A change leaves about 1,000 behind, since textual's strips refer to
+themselves; with the usual 700, one change in six or so would wait 4 ms or more for that."""
 
 FRAME: Final = 0.05
 """Seconds between two images of a morph that plays: 20 a second."""
