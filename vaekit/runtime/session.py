@@ -528,7 +528,12 @@ def _check(array: NDArray[Any], shape: tuple[int, ...], name: str) -> None:
     """Refuse what the graph cannot take. Called once a batch-1 decode, so it must stay under a few microseconds."""
     # What fits passes here, with as few look-ups as can be. A sum of squares is finite only where every value is, and one pass
     # over them; it overflows for huge finite values, which the slower check below then accepts.
-    if type(array) is _ndarray and array.dtype is _FLOAT32 and array.shape[1:] == shape and isfinite(_vdot(array, array)):
+    if (
+        type(array) is _ndarray
+        and array.dtype is _FLOAT32
+        and array.shape[1:] == shape
+        and isfinite(_vdot(array, array))
+    ):
         return
     if not isinstance(array, np.ndarray):
         raise ShapeError(f"{name} is a {type(array).__name__}; give a NumPy array, float32 of shape {_named(shape)}.")
