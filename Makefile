@@ -100,6 +100,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.training
 	@$(BIN)/python -m benchmarks.runtime
 	@$(BIN)/python -m benchmarks.blocks
+	@$(BIN)/python -m benchmarks.explore
 	@$(BIN)/python -m benchmarks.peers_threads
 	@$(BIN)/python -m benchmarks.peers
 
