@@ -79,9 +79,11 @@ def onnx_calls(
     """
     import onnxruntime
 
+    from vaekit.runtime.providers import EXACT_INTEGERS
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.x64quantprecision", "1")  # int8 products are exact, as in vaekit
+    options.add_session_config_entry(*EXACT_INTEGERS)
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: rows}
 

@@ -1,7 +1,7 @@
 """`Value`: a record that never changes and checks itself when it is made.
 
 It is to the type checker what a frozen dataclass is. At run time no code is written for it, which a dataclass does at each
-start of the program: four of them would be a third of what `import vaekit` costs beyond NumPy (`benchmarks/runtime.py`).
+start of the program: four of them would be a quarter of what `import vaekit` costs beyond NumPy (`benchmarks/runtime.py`).
 
 Needs: the standard library. Must not import: torch, onnx, onnxruntime.
 """

@@ -12,6 +12,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from vaekit.runtime.providers import EXACT_INTEGERS
+
 
 class Exported(NamedTuple):
     """A model in torch, and both of its graphs."""
@@ -62,7 +64,7 @@ def session(model: onnx.ModelProto | bytes) -> Any:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     settings.log_severity_level = 3
-    settings.add_session_config_entry("session.x64quantprecision", "1")  # as vaekit opens graphs
+    settings.add_session_config_entry(*EXACT_INTEGERS)  # as vaekit opens graphs
     content = model if isinstance(model, bytes) else model.SerializeToString()
     return onnxruntime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
 

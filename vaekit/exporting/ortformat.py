@@ -17,6 +17,7 @@ from pathlib import Path
 
 from vaekit.errors import ExportError, one_line
 from vaekit.graphguard import is_ort
+from vaekit.runtime.providers import EXACT_INTEGERS
 
 
 def to_ort(model: bytes, *, name: str) -> bytes:
@@ -40,9 +41,7 @@ def to_ort(model: bytes, *, name: str) -> bytes:
         settings.optimized_model_filepath = str(written)
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         settings.add_session_config_entry("session.save_model_format", "ORT")
-        settings.add_session_config_entry(
-            "session.x64quantprecision", "1"
-        )  # a session that reads the result changes no weights
+        settings.add_session_config_entry(*EXACT_INTEGERS)  # a session that reads the result changes no weights
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
         settings.log_severity_level = 3
         try:

@@ -32,6 +32,10 @@ REMOVE: Final = "pip uninstall -y onnxruntime onnxruntime-gpu"
 
 INSTALL: Final = "`pip install 'vaekit[cpu]'`, or `pip install 'vaekit[cuda]'` for an NVIDIA GPU"
 
+EXACT_INTEGERS: Final = ("session.x64quantprecision", "1")
+"""A session's entry for exact int8 products on every x86 processor: without VNNI two of them are added in 16 bits, which can
+overflow."""
+
 _REDIRECTING: Final = threading.Lock()
 """Two threads that redirect stdout at once can each restore the other's: it would be lost for good."""
 
@@ -174,8 +178,7 @@ def _open(onnxruntime: Any, model: bytes, provider: str, options: Options, name:
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
     if provider == CPU:
-        # Without VNNI two products of 8 bits are added in 16, which can overflow; this takes exact ones there.
-        settings.add_session_config_entry("session.x64quantprecision", "1")
+        settings.add_session_config_entry(*EXACT_INTEGERS)
     chosen: list[Any] = [provider]
     said = ""
     if provider == CUDA:

@@ -1,7 +1,8 @@
 // The model: two ONNX graphs as functions on typed arrays. What differs between Node and a page, ONNX Runtime's package and
 // how a file is read, comes from outside.
 //
-// N items are one array, row after row: a Float32Array, or a Uint8Array where model.json says that items are pixels. A graph is loaded from the very bytes whose SHA-256 was checked.
+// N items are one array, row after row: a Float32Array, or a Uint8Array where model.json says that items are pixels.
+// A graph is loaded from the very bytes whose SHA-256 was checked.
 
 import { reparameterise } from "./latents.js";
 import { NOISE_VERSION, noise } from "./noise.js";
