@@ -23,13 +23,16 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from vaekit.spec import ModelSpec
 from vaekit.training.config import TrainConfig
 from vaekit.training.models import MLP
 
 ALIGNED = 16
 """Each weight begins at a multiple of so many floats: 64 bytes, one vector register of AVX-512 and one cache line."""
+
+FACTORS = 64
+"""Probabilities in one product, each at least 1/2: the product is at least 2^-64, and a float32 goes down to 2^-126."""
 
 
 def is_analytic(model: nn.Module, config: TrainConfig, device: torch.device) -> bool:
@@ -51,12 +54,12 @@ def is_analytic(model: nn.Module, config: TrainConfig, device: torch.device) -> 
 
 
 class AnalyticGradient:
-    """Loss and gradient of an MLP, with buffers for one batch.
+    """Loss and gradient of an MLP.
 
     Args:
         model: The MLP. Its weights become views of one array, so that the optimiser has one tensor to update.
-        config: Batch size, likelihood, and the precision of matrix products. In "bf16" activations, derivatives and
-            gradients are rounded to bfloat16, as under torch's autocast; weights, losses and sums stay float32.
+        config: Likelihood, and the precision of matrix products. In "bf16" activations, derivatives and gradients are
+            rounded to bfloat16, as under torch's autocast; weights, losses and sums stay float32.
 
     Attributes:
         weights: Every weight of the model in a row, with the gradient in `grad`.
@@ -67,20 +70,18 @@ class AnalyticGradient:
         self._spec = model.spec
         self._shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
         self.weights = nn.Parameter(torch.zeros(sum(_padded(shape.numel()) for shape in self._shapes.values())))
-        views = self.views(self.weights.detach())
+        self._kept = self.weights.detach()
+        views = self.views(self._kept)
         for name, parameter in model.named_parameters():
             views[name].copy_(parameter.detach())
             parameter.data = views[name]
-        self._gradient = torch.zeros_like(self.weights)
+        self._gradient = torch.zeros_like(self._kept)
         self.weights.grad = self._gradient
         # In bfloat16 weights and gradients live twice: rounded for the products, float32 for Adam.
-        self._dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-        self._used, self._found = self.weights.detach().to(self._dtype), self._gradient.to(self._dtype)
-        rows, used, found = config.batch_size, self.views(self._used), self.views(self._found)
-        self._x = torch.empty(rows, model.spec.data.size)
-        self._error = torch.empty(rows, model.spec.data.size)  # dL/dl
-        self._encoder = _Layers("encoder", used, found, rows)
-        self._decoder = _Layers("decoder", used, found, rows)
+        self._rounded = config.precision == "bf16"
+        self._used = self._kept.bfloat16() if self._rounded else self._kept
+        self._found = self._gradient.bfloat16() if self._rounded else self._gradient
+        self._passes: dict[int, _Pass] = {}
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Cut an array of the weights' layout, such as one of Adam's moments, into one view a weight, by name."""
@@ -90,12 +91,11 @@ class AnalyticGradient:
             start += _padded(shape.numel())
         return views
 
-    @torch.no_grad()
     def __call__(self, items: Tensor, eps: Tensor, kl_weight: float) -> Tensor:
         """Set the gradient of every weight.
 
         Args:
-            items: (N, *shape), uint8 pixels or (standardised) float32, N at most the batch size.
+            items: (N, *shape), uint8 pixels or (standardised) float32. For each N there are buffers, so let there be few.
             eps: Noise, (N, D).
             kl_weight: Weight of the KL in the loss.
 
@@ -103,80 +103,156 @@ class AnalyticGradient:
             Sums over the batch of reconstruction and KL, in nats, shape (2,).
         """
         n, scale = len(items), self._spec.scale
-        x, error = self._x[:n], self._error[:n]
+        at = self._passes.get(n)
+        if at is None:
+            at = self._passes[n] = _Pass(n, self._spec, self.views(self._used), self.views(self._found))
+        x, error = at.x, at.error
+        x.copy_(items.flatten(1))
         if items.dtype == torch.uint8:
-            torch.div(items.flatten(1), 255, out=x)
-        else:
-            x.copy_(items.flatten(1))
-        if self._used.dtype != torch.float32:
-            self._used.copy_(self.weights)
+            x /= 255
+        if self._rounded:
+            self._used.copy_(self._kept)
 
-        heads = self._encoder.forward(x).float()
+        at.encoder.forward()
         if self._spec.kind == "ae":
-            z, kl = heads, heads.new_zeros(())
+            at.z.copy_(at.heads)
+            kl = at.z.new_zeros(())
         else:
-            mean, log_var = heads.chunk(2, dim=1)
+            mean, log_var = at.mean, at.log_var
             sigma = torch.exp(0.5 * log_var)
             spread, variance = sigma * eps, sigma.square()
-            z = mean + spread
-            kl = 0.5 * (variance - log_var - 1 + mean.square()).sum()
-        params = self._decoder.forward(z).float()
+            torch.add(mean, spread, out=at.z)
+            kl = 0.5 * torch.addcmul(variance - log_var - 1, mean, mean).sum()
+        at.decoder.forward()
 
         if self._config.likelihood == "bernoulli":
-            reconstruction = torch.addcmul(functional.softplus(params), x, params, value=-1).sum()
-            torch.sigmoid(params, out=error)
+            torch.sigmoid(at.params, out=error)
+            reconstruction = at.cross_entropy()
             error -= x
         else:
-            torch.sub(params, x, out=error)
+            torch.sub(at.params, x, out=error)
             reconstruction = 0.5 / scale**2 * error.square().sum() + error.numel() * math.log(scale)
         error /= n * scale**2  # a Bernoulli's scale is 1
 
-        to_z = self._decoder.backward(error, to_input=True).float()
+        at.decoder.backward()
         if self._spec.kind == "ae":
-            to_heads = to_z
+            at.to_heads.copy_(at.to_z)
         else:
-            to_mean = to_z + (kl_weight / n) * mean
-            to_log_var = 0.5 * (to_z * spread + (kl_weight / n) * (variance - 1))
-            to_heads = torch.cat((to_mean, to_log_var), dim=1)
-        self._encoder.backward(to_heads, to_input=False)
-        if self._found.dtype != torch.float32:
+            share = kl_weight / n
+            torch.add(at.to_z, share * mean, out=at.to_mean)
+            torch.mul(at.to_z * spread + share * (variance - 1), 0.5, out=at.to_log_var)
+        at.encoder.backward()
+        if self._rounded:
             self._gradient.copy_(self._found)
         return torch.stack((reconstruction, kl))
 
 
+class _Pass:
+    """Arrays for a batch of n items on its way there and back; what `_Layers` computes shows in them."""
+
+    def __init__(self, n: int, spec: ModelSpec, used: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+        size, latent = spec.data.size, spec.latent
+        self.x, self.z = torch.empty(n, size), torch.empty(n, latent)
+        self.error = torch.empty(n, size)  # dL/dl
+        self.to_heads = torch.empty(n, latent if spec.kind == "ae" else 2 * latent)
+        self.to_mean, self.to_log_var = self.to_heads[:, :latent], self.to_heads[:, latent:]
+        self.encoder = _Layers("encoder", used, found, self.x, self.to_heads, to_input=False)
+        self.decoder = _Layers("decoder", used, found, self.z, self.error, to_input=True)
+        self.heads, self.params, self.to_z = self.encoder.output, self.decoder.output, self.decoder.to_input
+        self.mean, self.log_var = self.heads[:, :latent], self.heads[:, latent:]
+        self._flat = self.x.view(-1), self.params.view(-1)
+        whole = len(self._flat[1]) // FACTORS * FACTORS
+        parts = self._flat[1][:whole].view(FACTORS, -1), self._flat[1][whole:].view(-1, 1)
+        self._factors = [part for part in parts if part.numel()]
+
+    def cross_entropy(self) -> Tensor:
+        """Sum of softplus(l) - x l over the batch, with a logarithm for every `FACTORS` pixels instead of one for each.
+
+            softplus(l) = max(l, 0) - log(max(p, 1 - p)),  p = sigmoid(l)
+
+        Expects l in `params`, which is overwritten, and p in `error`.
+        """
+        x, params = self._flat
+        total = -torch.dot(x, params)
+        total += self.params.clamp_min_(0).sum()
+        torch.sub(1, self.error, out=self.params)
+        torch.maximum(self.error, self.params, out=self.params)
+        for factors in self._factors:
+            total -= factors.prod(0).log_().sum()
+        return total
+
+
 class _Layers:
-    """One half's linear layers with ReLU between them: the way there, and the way back."""
+    """One half's linear layers with ReLU between them: the way there, and the way back.
 
-    def __init__(self, half: str, used: dict[str, Tensor], found: dict[str, Tensor], rows: int) -> None:
-        weights = [name for name in used if name.startswith(f"{half}.") and name.endswith(".weight")]
-        biases = [name.removesuffix("weight") + "bias" for name in weights]
-        self._weights, self._biases = [used[name] for name in weights], [used[name] for name in biases]
-        self._to_weights, self._to_biases = [found[name] for name in weights], [found[name] for name in biases]
-        self._outputs = [weight.new_empty(rows, weight.shape[0]) for weight in self._weights]
-        self._to_inputs = [weight.new_empty(rows, weight.shape[1]) for weight in self._weights]
-        self._inputs: list[Tensor] = []
+    Args:
+        half: "encoder" or "decoder".
+        used: Weights, by name.
+        found: Where their gradients go.
+        x: Where the half's input will be, (N, inputs), float32.
+        delta: Where dL/doutput will be, (N, outputs), float32.
+        to_input: Whether dL/dinput is asked for.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Give the last layer's output, (N, outputs)."""
-        h = x.to(self._weights[0].dtype)
-        self._inputs = []
-        for weight, bias, output in zip(self._weights, self._biases, self._outputs, strict=True):
-            self._inputs.append(h.relu_() if self._inputs else h)
-            h = torch.addmm(bias, h, weight.t(), out=output[: len(x)])
-        return h
+    Attributes:
+        output: The last layer's output, (N, outputs), float32; the caller may write to it.
+        to_input: dL/dinput, (N, inputs), float32.
+    """
 
-    def backward(self, to_output: Tensor, *, to_input: bool) -> Tensor:
-        """Set the gradients from dL/doutput, (N, outputs); give dL/dinput, (N, inputs), where it is asked for."""
-        delta = to_output.to(self._weights[0].dtype)
-        for index in reversed(range(len(self._weights))):
-            x = self._inputs[index]
-            torch.sum(delta, 0, out=self._to_biases[index])
-            torch.mm(delta.t(), x, out=self._to_weights[index])
-            if index or to_input:
-                delta = torch.mm(delta, self._weights[index], out=self._to_inputs[index][: len(x)])
-            if index:  # through the ReLU that made x: its derivative is 1 where x > 0
-                torch.ops.aten.threshold_backward.grad_input(delta, x, 0, grad_input=delta)
-        return delta
+    def __init__(
+        self, half: str, used: dict[str, Tensor], found: dict[str, Tensor], x: Tensor, delta: Tensor, *, to_input: bool
+    ) -> None:
+        suffix = ".weight"
+        names = [name.removesuffix(suffix) for name in used if name.startswith(f"{half}.") and name.endswith(suffix)]
+        weights, last = [used[name + suffix] for name in names], len(names) - 1
+        self._x, self._first = x, _like(x, weights[0])
+        self._delta, self._final = delta, _like(delta, weights[0])
+        outputs = [weight.new_empty(len(x), weight.shape[0]) for weight in weights]
+        to_inputs = [weight.new_empty(len(x), weight.shape[1]) for weight in weights]
+        self._output, self._to_input = outputs[-1], to_inputs[0]
+        self.output, self.to_input = _like(self._output, x), _like(self._to_input, x)
+        inputs = [self._first, *outputs[:-1]]
+        deltas = [*to_inputs[1:], self._final]
+        self._there = [
+            (used[f"{name}.bias"], inputs[i], weights[i].t(), outputs[i], i < last) for i, name in enumerate(names)
+        ]
+        self._back = [
+            (deltas[i], deltas[i].t(), inputs[i], found[f"{name}.bias"], found[name + suffix], weights[i], to_inputs[i], i)
+            for i, name in enumerate(names)
+        ][::-1]
+        self._needs_input = to_input
+
+    def forward(self) -> None:
+        """Compute `output`."""
+        if self._first is not self._x:
+            self._first.copy_(self._x)
+        for bias, x, weight, output, inside in self._there:
+            torch.addmm(bias, x, weight, out=output)
+            if inside:
+                output.relu_()
+        if self.output is not self._output:
+            self.output.copy_(self._output)
+
+    def backward(self) -> None:
+        """Set the gradients, and compute `to_input` where it is asked for."""
+        if self._final is not self._delta:
+            self._final.copy_(self._delta)
+        for delta, transposed, x, to_bias, to_weight, weight, to_input, inside in self._back:
+            torch.sum(delta, 0, out=to_bias)
+            torch.mm(transposed, x, out=to_weight)
+            if inside or self._needs_input:
+                torch.mm(delta, weight, out=to_input)
+            if inside:  # through the ReLU that made x: its derivative is 1 where x > 0
+                _through_relu(to_input, x, 0, grad_input=to_input)
+        if self.to_input is not self._to_input:
+            self.to_input.copy_(self._to_input)
+
+
+_through_relu = torch.ops.aten.threshold_backward.grad_input
+
+
+def _like(array: Tensor, example: Tensor) -> Tensor:
+    """The array itself where it has the example's precision, else room for it in that."""
+    return array if array.dtype == example.dtype else torch.empty_like(array, dtype=example.dtype)
 
 
 def _padded(size: int) -> int:

@@ -63,8 +63,8 @@ class Batches:
             process: This process's rows of each batch are given; see `Ranks.rows`.
         """
         order = torch.randperm(len(self), generator=generator, device=generator.device)
-        batches = (order[start : start + batch_size] for start in range(0, len(self), batch_size))
-        own = (batch[process.rows(len(batch))] for batch in batches)
+        batches = order.split(batch_size)
+        own = iter(batches) if process.size == 1 else (batch[process.rows(len(batch))] for batch in batches)
         if self._mapped is not None:
             yield from self._read_ahead(own)
             return

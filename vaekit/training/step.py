@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vaekit.errors import CheckpointError
 from vaekit.spec import ModelSpec
+from vaekit.training.adam import Adam
 from vaekit.training.analytic import AnalyticGradient, is_analytic
 from vaekit.training.config import TrainConfig
 from vaekit.training.ema import WeightAverage
@@ -72,8 +73,7 @@ class Step:
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._gradient = AnalyticGradient(cast("MLP", model), config) if self.analytic else None
         self._weights = [self._gradient.weights] if self._gradient else list(self._parameters.values())
-        # Fused: one kernel for all weights. torch's default loops over them in Python on the CPU, three times slower.
-        self._adam = torch.optim.Adam(self._weights, lr=config.learning_rate, fused=True)
+        self._adam = Adam(self._weights, config.learning_rate)
         self._average = WeightAverage(self._weights, config.ema) if config.ema else None
         self._taken = 0
         # A tensor, since a compiled step takes a number that changes for a constant, and compiles again.
@@ -104,8 +104,6 @@ class Step:
         Returns:
             Sums over the batch of reconstruction and KL, in nats, shape (2,), on the device; of several samples their means.
         """
-        for group in self._adam.param_groups:
-            group["lr"] = learning_rate
         if self.config.binarize == "dynamic":
             items = binarized(items, generator)
         if self.spec.data.features:
@@ -118,7 +116,7 @@ class Step:
             self._gradients_ready([weight.grad for weight in self._weights if weight.grad is not None])
         if self.config.grad_clip:
             nn.utils.clip_grad_norm_(self._weights, self.config.grad_clip)
-        self._adam.step()
+        self._adam.update(learning_rate)
         if self._gradient is None:
             self._adam.zero_grad(set_to_none=True)
         self._taken += 1

@@ -207,8 +207,9 @@ class _Run:
             epoch_generator(config.seed, epoch, device, f"pixels {process.rank}") if config.binarize != "none" else None
         )
         before = (epoch - 1) * self.per_epoch
-        sums = torch.zeros(self.per_epoch, 2, dtype=torch.float64, device=device)
-        rate, looked, done, loading = 0.0, 0, 0, 0.0
+        total = torch.zeros(2, dtype=torch.float64, device=device)
+        fresh: list[torch.Tensor] = []  # of the steps since the last look
+        rate, done, loading = 0.0, 0, 0.0
         self.step.model.train()
         began = time.perf_counter()
         waiting = self.batches.shuffled(config.batch_size, generator, process)
@@ -223,19 +224,21 @@ class _Run:
                 eps, self.weight = eps[..., process.rows(count), :], process.share(count)
             rate = learning_rate_at(before + index, config, config.epochs * self.per_epoch)
             found = self.step(items, eps, rate, kl_weight_at(before + index, config), pixels)
-            sums[index] = found if self.weight else 0
+            fresh.append(found if self.weight else torch.zeros_like(found))
             done += count
             if (index + 1) % LOOK_EVERY == 0 or index + 1 == self.per_epoch:
-                process.add([sums[looked : index + 1]])
-                seen = sums[looked : index + 1].cpu()
-                if not bool(seen.isfinite().all()):
-                    raise self._diverged(epoch, before + looked + int((~seen.isfinite()).any(dim=1).nonzero()[0]))
-                looked = index + 1
+                sums = torch.stack(fresh).double()
+                process.add([sums])
+                if not bool(sums.isfinite().all()):
+                    first = before + index + 1 - len(fresh)
+                    raise self._diverged(epoch, first + int((~sums.isfinite()).any(dim=1).nonzero()[0]))
+                total += sums.sum(0)
+                fresh.clear()
                 if on_progress is not None:
-                    reconstruction, kl = (sums[:looked].sum(0) / done).tolist()
-                    on_progress(Progress(epoch, config.epochs, looked, self.per_epoch, reconstruction, kl))
+                    reconstruction, kl = (total / done).tolist()
+                    on_progress(Progress(epoch, config.epochs, index + 1, self.per_epoch, reconstruction, kl))
         seconds = time.perf_counter() - began
-        reconstruction, kl = (sums.sum(0) / done).tolist()
+        reconstruction, kl = (total / done).tolist()
         with self.step.averaged():
             test_reconstruction, test_kl = measure(self.step.model, self.test, config, self.info.spec, process)
         if not math.isfinite(test_reconstruction + test_kl):
