@@ -92,6 +92,19 @@ def test_the_closed_form_is_autograds_gradient(
     torch.testing.assert_close(found, rounded.double(), rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
 
 
+@pytest.mark.parametrize("logit", [0.0, 1e-6, 3.0, -17.0, 40.0, -200.0, 3e4])
+@pytest.mark.parametrize("size", [BATCH, 1])
+def test_the_likelihood_holds_where_many_probabilities_are_halves_or_certain(logit: float, size: int) -> None:
+    model, gradient, config = make()
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.zero_()
+        list(model.decoder.parameters())[-1].fill_(logit)
+    items, eps = draw(size)
+    expected, _ = by_autograd(model.double(), config, items, eps, 1.0)
+    torch.testing.assert_close(gradient(items, eps, 1.0)[0].double(), expected[0], rtol=1e-6, atol=1e-3)
+
+
 @pytest.mark.parametrize("options", [{}, {"kind": "ae"}, {"likelihood": "gaussian"}], ids=str)
 def test_in_bf16_the_gradient_is_close_and_not_the_same(options: dict[str, Any]) -> None:
     model, gradient, config = make(precision="bf16", hidden=(24, 16), **options)

@@ -120,8 +120,8 @@ class AnalyticGradient:
             kl = at.z.new_zeros(())
         else:
             mean, log_var = at.mean, at.log_var
-            sigma = torch.exp(0.5 * log_var)
-            spread, variance = sigma * eps, sigma.square()
+            variance = torch.exp(log_var)
+            spread = variance.sqrt().mul_(eps)
             torch.add(mean, spread, out=at.z)
             kl = 0.5 * torch.addcmul(variance - log_var - 1, mean, mean).sum()
         at.decoder.forward()
@@ -140,8 +140,8 @@ class AnalyticGradient:
             at.to_heads.copy_(at.to_z)
         else:
             share = kl_weight / n
-            torch.add(at.to_z, share * mean, out=at.to_mean)
-            torch.mul(at.to_z * spread + share * (variance - 1), 0.5, out=at.to_log_var)
+            torch.add(at.to_z, mean, alpha=share, out=at.to_mean)
+            torch.addcmul(variance.sub_(1).mul_(0.5 * share), at.to_z, spread, value=0.5, out=at.to_log_var)
         at.encoder.backward()
         if self._rounded:
             self._gradient.copy_(self._found)
@@ -163,9 +163,9 @@ class _Pass:
         self.heads, self.params, self.to_z = self.encoder.output, self.decoder.output, self.decoder.to_input
         self.mean, self.log_var = self.heads[:, :latent], self.heads[:, latent:]
         self._flat = _in_a_row(self.x), _in_a_row(self.params)
-        whole = len(self._flat[1]) // FACTORS * FACTORS
-        parts = self._flat[1][:whole].view(FACTORS, -1), self._flat[1][whole:].view(-1, 1)
-        self._factors = [part for part in parts if part.numel()]
+        products = self.params.numel() // FACTORS
+        whole, rest = self._flat[1].tensor_split((products * FACTORS,))
+        self._factors = [part for part in (whole.view(FACTORS, products), rest.view(-1, 1)) if part.numel()]
 
     def cross_entropy(self) -> Tensor:
         """Sum of softplus(l) - x l over the batch, with a logarithm for every `FACTORS` pixels instead of one for each.
@@ -221,15 +221,23 @@ class _Layers:
         to_inputs = [room(len(x), weight.shape[1]).to(weight.dtype) for weight in weights]
         self._output, self._to_input = outputs[-1], to_inputs[0]
         self.output, self.to_input = _like(self._output, x), _like(self._to_input, x)
-        inputs = [self._first, *outputs[:-1]]
-        deltas = [*to_inputs[1:], self._final]
+        inputs, deltas = [self._first, *outputs[:-1]], [*to_inputs[1:], self._final]
         self._there = [
             (used[f"{name}.bias"], inputs[i], weights[i].t(), outputs[i], i < last) for i, name in enumerate(names)
         ]
         self._back = [
-            (deltas[i], deltas[i].t(), inputs[i], found[f"{name}.bias"], found[name + suffix], weights[i], to_inputs[i], i)
-            for i, name in enumerate(names)
-        ][::-1]
+            (
+                deltas[i].t(),
+                found[name + suffix],
+                found[f"{name}.bias"],
+                deltas[i],
+                weights[i],
+                to_inputs[i],
+                inputs[i],
+                i,
+            )
+            for i, name in reversed(list(enumerate(names)))
+        ]
         self._needs_input = to_input
 
     def forward(self) -> None:
@@ -247,9 +255,9 @@ class _Layers:
         """Set the gradients, and compute `to_input` where it is asked for."""
         if self._final is not self._delta:
             self._final.copy_(self._delta)
-        for delta, transposed, x, to_bias, to_weight, weight, to_input, inside in self._back:
-            torch.sum(delta, 0, out=to_bias)
+        for transposed, to_weight, to_bias, delta, weight, to_input, x, inside in self._back:
             torch.mm(transposed, x, out=to_weight)
+            torch.sum(delta, 0, out=to_bias)
             if inside or self._needs_input:
                 torch.mm(delta, weight, out=to_input)
             if inside:  # through the ReLU that made x: its derivative is 1 where x > 0

@@ -1,0 +1,57 @@
+"""Adam for one array, against torch's own, bit for bit."""
+
+import pytest
+import torch
+from torch import nn
+
+from vaekit.training.adam import Adam
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+RATES = [1e-3, 3e-3, 5e-4, 0.0, 1e-2]
+
+
+def weights(count: int) -> list[nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    return [nn.Parameter(torch.randn(57 + i, generator=generator)) for i in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_its_numbers_and_its_state_are_torchs(count: int) -> None:
+    ours, theirs = weights(count), weights(count)
+    adam, reference = Adam(ours, 1e-3), torch.optim.Adam(theirs, lr=1e-3, fused=True)
+    generator = torch.Generator().manual_seed(1)
+    for rate in RATES:
+        reference.param_groups[0]["lr"] = rate
+        for our, their in zip(ours, theirs, strict=True):
+            our.grad = torch.randn(our.shape, generator=generator)
+            their.grad = our.grad.clone()
+        adam.update(rate)
+        reference.step()
+        for our, their in zip(ours, theirs, strict=True):
+            assert torch.equal(our, their)
+            assert adam.state[our].keys() == reference.state[their].keys()
+            for moment, tensor in adam.state[our].items():
+                assert torch.equal(tensor, reference.state[their][moment])
+
+
+def test_after_the_first_step_an_array_goes_past_torchs_wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
+    (weight,) = weights(1)
+    adam = Adam([weight], 1e-3)
+    weight.grad = torch.ones_like(weight)
+    adam.update(1e-3)
+
+    def refuse() -> None:
+        raise AssertionError("torch's own step was taken")
+
+    monkeypatch.setattr(adam, "step", refuse)
+    before = weight.detach().clone()
+    adam.update(1e-3)
+    assert not torch.equal(weight, before)
+
+
+def test_a_weight_without_a_gradient_stays() -> None:
+    (weight,) = weights(1)
+    before = weight.detach().clone()
+    Adam([weight], 1e-3).update(1e-3)
+    assert torch.equal(weight, before)
