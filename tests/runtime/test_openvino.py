@@ -217,7 +217,8 @@ def test_a_session_whose_nodes_all_went_to_the_cpu_is_refused(fake: Callable[...
     runtime = fake(built_in=not plugin, plugin=plugin, takes=0)
     with pytest.raises(ProviderError, match="it loaded, and left every node of the graph to the CPU"):
         open_openvino()
-    assert runtime.made[0].settings.entries == {"session.record_ep_graph_assignment_info": "1"}
+    entries = {"session.record_ep_graph_assignment_info": "1", "session.x64quantprecision": "1"}
+    assert runtime.made[0].settings.entries == entries
 
 
 def test_where_onnx_runtime_does_not_tell_its_nodes_the_providers_decide() -> None:

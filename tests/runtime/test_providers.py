@@ -281,6 +281,15 @@ def test_threads_are_always_set(
     assert runtime.made[0].options.inter_op_num_threads == 1
 
 
+@pytest.mark.parametrize("provider", ["cpu", "cuda"])
+def test_a_session_of_any_provider_asks_for_exact_int8_products_on_the_cpu(
+    fake: Callable[..., FakeRuntime], provider: str
+) -> None:
+    runtime = fake([CUDA, CPU], loading=[CUDA, CPU])
+    open_session(b"", Options(provider), name="x.onnx")
+    assert getattr(runtime.made[0].options, "session.x64quantprecision") == "1"
+
+
 def test_the_real_session_has_the_threads_that_were_asked_for(softplus: bytes) -> None:
     session = open_session(softplus, Options("cpu", threads=2), name="softplus.onnx").session
     assert session.get_session_options().intra_op_num_threads == 2

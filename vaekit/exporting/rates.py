@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.runtime.bench.machine import describe_machine
-from vaekit.runtime.bench.timing import TICKS, Clock, ready, resolution, take_turns
+from vaekit.runtime.bench.timing import TICKS, Clock, garbage_collection_off, ready, resolution, take_turns
 from vaekit.runtime.session import VAE
 
 BATCHES: Final = (1, 64, 1024)
@@ -75,12 +75,14 @@ def measure_rates(
         Items a second by contender, half ("encoder", "decoder") and batch size ("1", "64", "1024").
     """
     rates: dict[str, dict[str, dict[str, float]]] = {name: {"encoder": {}, "decoder": {}} for name in contenders}
-    for half, rows in (("encoder", x), ("decoder", z)):
-        for batch in (batch for batch in BATCHES if batch * 4 * x[0].size <= BATCH_BYTES):
-            feed = np.resize(rows, (batch, *rows.shape[1:]))
+    batches = [batch for batch in BATCHES if batch * 4 * x[0].size <= BATCH_BYTES]
+    with garbage_collection_off():
+        for half, rows in (("encoder", x), ("decoder", z)):
             sessions = {name: getattr(vae, half).session for name, vae in contenders.items()}
-            for name, seconds in _seconds(sessions, feed, time.perf_counter).items():
-                rates[name][half][str(batch)] = batch / seconds
+            for batch in batches:
+                feed = np.resize(rows, (batch, *rows.shape[1:]))
+                for name, seconds in _seconds(sessions, feed, time.perf_counter).items():
+                    rates[name][half][str(batch)] = batch / seconds
     return rates
 
 

@@ -177,8 +177,7 @@ def _open(onnxruntime: Any, model: bytes, provider: str, options: Options, name:
     # Explicit: in a container the defaults count the machine's cores, and pinning to cores that are not ours fails.
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
-    if provider == CPU:
-        settings.add_session_config_entry(*EXACT_INTEGERS)
+    settings.add_session_config_entry(*EXACT_INTEGERS)  # of any provider: what it leaves to the CPU must be exact too
     chosen: list[Any] = [provider]
     said = ""
     if provider == CUDA:

@@ -183,8 +183,9 @@ def test_garbage_is_not_collected_while_something_is_timed(clock: Any) -> None:
     assert gc.isenabled()
 
 
-def test_a_collector_that_was_off_stays_off() -> None:
+def test_a_collector_that_was_off_stays_off_and_collects_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     gc.disable()
+    monkeypatch.setattr(gc, "collect", lambda: pytest.fail("collected"))
     try:
         with garbage_collection_off():
             assert not gc.isenabled()
