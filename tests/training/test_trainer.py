@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -157,6 +158,20 @@ def test_bf16_comes_near_to_fp32(small_dataset: Dataset, tmp_path: Path) -> None
     )
     assert exact != rough
     assert rough == pytest.approx(exact, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("precision", "native", "warned"), [("bf16", False, True), ("bf16", True, False), ("fp32", False, False)]
+)
+def test_who_asks_for_bf16_where_it_is_emulated_is_told(
+    small_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, native: bool, warned: bool
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(small_dataset, replace(BASE, precision=precision, epochs=1), tmp_path / "run")
+    said = [str(one.message).split(",")[0] for one in caught if "bf16" in str(one.message)]
+    assert said == ["precision='bf16' is emulated on this processor"] * warned
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(small_dataset: Dataset, tmp_path: Path) -> None:

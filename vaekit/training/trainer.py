@@ -43,7 +43,7 @@ from vaekit.training.config import TrainConfig
 from vaekit.training.means import MEANS, MeansKeeper
 from vaekit.training.models import build_model
 from vaekit.training.ranks import Ranks, local_device, ranks
-from vaekit.training.step import Step, batch_terms, binarized, kl_weight_at, noise_shape
+from vaekit.training.step import Step, batch_terms, binarized, kl_weight_at, noise_shape, warn_of_emulation
 
 LOOK_EVERY = 32
 """Steps between two looks at the loss: on a GPU each look waits for the device."""
@@ -144,6 +144,8 @@ def train(
     device = local_device(choose_device(config.device))
     _prepare(device)
     with ranks(device) as process:
+        if process.writes:
+            warn_of_emulation(config, device)
         _Run(data, config, Path(run), device, process).go(resume, on_epoch, on_progress, on_weights)
     return Checkpoint.latest(Path(run))
 
