@@ -20,13 +20,8 @@ from vaekit.spec import DataSpec, Feature
 from vaekit.training.config import TrainConfig
 from vaekit.training.models import MLP, build_model, trained_spec
 from vaekit.training.objective import Terms, negative_elbo_terms, sampled_terms, training_loss
-from vaekit.training.step import (
-    Step,
-    batch_terms,
-    binarized,
-    kl_weight_at,
-    noise_shape,
-)
+from vaekit.training.schedules import kl_weight_at
+from vaekit.training.step import Step, batch_terms, binarized, noise_shape
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

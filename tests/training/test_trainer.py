@@ -19,7 +19,8 @@ from vaekit.datasets import Dataset, Split
 from vaekit.errors import CheckpointError, ConfigError, DataError, DivergedError, OutputError
 from vaekit.training import Checkpoint, EpochMetrics, Progress, TrainConfig, train
 from vaekit.training.batches import epoch_generator
-from vaekit.training.trainer import choose_device, learning_rate_at
+from vaekit.training.schedules import learning_rate_at
+from vaekit.training.trainer import choose_device
 
 CPU = torch.device("cpu")
 LATENT = 4

@@ -242,14 +242,6 @@ def noise_shape(config: TrainConfig, n: int) -> tuple[int, ...]:
     return n, config.latent
 
 
-def kl_weight_at(step: int, config: TrainConfig) -> float:
-    """Weight of the KL at a step, 0 for the run's first: ``beta * min(1, step / kl_warmup)``; beta without a warm-up.
-
-    Source: Bowman et al. 2016, section 3.1, arXiv:1511.06349, with a straight line.
-    """
-    return config.beta * min(1.0, step / config.kl_warmup) if config.kl_warmup else config.beta
-
-
 def binarized(items: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draw each pixel as 0 or 1, with its value for the probability of a 1.
 

@@ -27,7 +27,7 @@ from vaekit.images import grid, to_uint8
 from vaekit.spec import ModelSpec
 from vaekit.training.checkpoint import Checkpoint, checkpoint_folders
 from vaekit.training.preview import Previewer
-from vaekit.training.trainer import EpochMetrics
+from vaekit.training.progress import EpochMetrics
 
 FOLDER: Final = "tensorboard"
 

@@ -14,8 +14,8 @@ import math
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ import torch
 from vaekit.cores import count_cores
 from vaekit.datasets import Dataset
 from vaekit.errors import CheckpointError, ConfigError, DataError, DivergedError
-from vaekit.spec import ModelSpec
 from vaekit.training.batches import Batches, epoch_generator
 from vaekit.training.checkpoint import (
     CHECKPOINTS,
@@ -41,67 +40,15 @@ from vaekit.training.checkpoint import (
 )
 from vaekit.training.config import TrainConfig
 from vaekit.training.means import MEANS, MeansKeeper
+from vaekit.training.measuring import evaluating, measure
 from vaekit.training.models import build_model
+from vaekit.training.progress import EpochMetrics, Progress
 from vaekit.training.ranks import Ranks, local_device, ranks
-from vaekit.training.step import Step, batch_terms, binarized, kl_weight_at, noise_shape, warn_of_emulation
+from vaekit.training.schedules import kl_weight_at, learning_rate_at
+from vaekit.training.step import Step, noise_shape, warn_of_emulation
 
 LOOK_EVERY = 32
 """Steps between two looks at the loss: on a GPU each look waits for the device."""
-
-TEST_BATCH = 1000
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """One epoch's numbers: one line of metrics.jsonl. Means over items, in nats.
-
-    Attributes:
-        epoch: 1 for the first.
-        train_negative_elbo: ``reconstruction + kl`` while training, so over weights that change. With the objective "iwae"
-            the means over its samples: not the bound that is trained, and not bound to fall with it.
-        train_reconstruction: Its first term.
-        train_kl: Its second.
-        test_negative_elbo: On the test items after the epoch, one sample of the posterior an item, float32.
-        test_reconstruction: Its first term.
-        test_kl: Its second.
-        learning_rate: Adam's step size at the epoch's last step.
-        steps: Steps in the epoch.
-        seconds: Wall time of the epoch's steps, without measuring and saving.
-        loading_seconds: The part of it that the step waited for its items.
-    """
-
-    epoch: int
-    train_negative_elbo: float
-    train_reconstruction: float
-    train_kl: float
-    test_negative_elbo: float
-    test_reconstruction: float
-    test_kl: float
-    learning_rate: float
-    steps: int
-    seconds: float
-    loading_seconds: float
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is, for a progress bar.
-
-    Attributes:
-        epoch: The epoch under way, 1 for the first.
-        epochs: Epochs of the run.
-        step: Steps done in this epoch.
-        steps: Steps in each epoch.
-        reconstruction: Mean so far in this epoch, in nats.
-        kl: The same for the KL.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    reconstruction: float
-    kl: float
 
 
 def train(
@@ -327,57 +274,6 @@ def choose_device(device: str) -> torch.device:
             "install a CUDA build of torch, or pass --device cpu."
         )
     return torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-def learning_rate_at(step: int, config: TrainConfig, steps: int) -> float:
-    """Adam's step size at a step: linear warm-up to the peak, then constant or half a cosine to 0.
-
-    ``peak * 1/2 (1 + cos(pi t))`` with t from 0 after the warm-up to 1 after the run's last step.
-
-    Args:
-        step: 0 for the run's first step.
-        config: Peak, warm-up and schedule.
-        steps: Steps of the whole run.
-    """
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    if config.schedule == "constant":
-        return config.learning_rate
-    t = (step - config.warmup) / max(1, steps - config.warmup)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * t))
-
-
-def measure(
-    model: torch.nn.Module, batches: Batches, config: TrainConfig, spec: ModelSpec, process: Ranks
-) -> tuple[float, float]:
-    """Mean reconstruction and KL over all items, in nats: one sample of the posterior an item, float32, fixed noise.
-
-    Each process measures every `process.size`-th batch.
-    """
-    plain = replace(config, precision="fp32", objective="elbo", importance_samples=1)
-    generator = epoch_generator(config.seed, 0, batches.device)
-    pixels = epoch_generator(config.seed, 0, batches.device, "pixels") if config.binarize != "none" else None
-    sums = torch.zeros(2, dtype=torch.float64, device=batches.device)
-    with evaluating(model), torch.inference_mode():
-        for index, items in enumerate(batches.ordered(TEST_BATCH)):
-            eps = torch.randn(noise_shape(plain, len(items)), generator=generator, device=batches.device)
-            x = items if pixels is None else binarized(items, pixels)
-            if index % process.size == process.rank:
-                terms = batch_terms(model, x, eps, plain, spec)
-                sums += torch.stack((terms.reconstruction.double().sum(), terms.kl.double().sum()))
-    process.add([sums])
-    reconstruction, kl = (sums / len(batches)).tolist()
-    return reconstruction, kl
-
-
-@contextlib.contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode while the block runs."""
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train()
 
 
 def _clear_leftovers(run: Path) -> None:
