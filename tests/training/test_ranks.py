@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from vaekit.cli import main
 from vaekit.errors import RankError
 from vaekit.training import Checkpoint
 from vaekit.training.ranks import Ranks, is_first, local_device, ranks
@@ -33,14 +35,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(processes: int, *arguments: str, **more: Any) -> subprocess.Popen[str]:
-    """Start `vaekit train` in some processes."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone", "-m"]
-    command = [*(launch if processes > 1 else [sys.executable, "-m"]), "vaekit", "train", *arguments, *OPTIONS]
+def launch(processes: int, *program: str, **more: Any) -> subprocess.Popen[str]:
+    """Start a program in some processes."""
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more
-    )
+        [sys.executable, *torchrun, *program],
+        cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more,
+    )  # fmt: skip
+
+
+def start(processes: int, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+    """Start `vaekit train` in some processes."""
+    return launch(processes, "-m", "vaekit", "train", *arguments, *OPTIONS, **more)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -53,44 +60,107 @@ def lines(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [(), ("--compile",), ("--kind", "ae"), ("--precision", "bf16")], ids=" ".join)
-def test_two_processes_give_the_losses_of_one(data: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
-    if "--compile" in options:  # the autograd step, uncompiled where no compiler is
-        options = ("--no-compile", "--free-bits", "0.01")
-    for count in (1, 2):
-        finish(start(count, str(data), "--out", str(tmp_path / str(count)), "--epochs", "3", *options))
-    one, two = lines(tmp_path / "1"), lines(tmp_path / "2")
-    tolerance = 2e-2 if "bf16" in options else 1e-4
+@pytest.fixture(scope="module")
+def plain(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run of three epochs as users start it, in two processes, and what these printed."""
+    run = tmp_path_factory.mktemp("plain") / "run"
+    return run, finish(start(2, str(data), "--out", str(run), "--epochs", "3"))
+
+
+OTHERS = {
+    "autograd": ["--no-compile", "--free-bits", "0.01"],  # the autograd step, uncompiled
+    "ae": ["--kind", "ae"],
+    "bf16": ["--precision", "bf16"],
+}
+
+BOTH = """
+import json, sys, torch
+from vaekit.cli import main
+from vaekit.errors import RankError
+from vaekit.training.ranks import ranks
+folder, runs = sys.argv[1], json.loads(sys.argv[2])
+with ranks(torch.device('cpu')) as process:
+    for arguments in runs:
+        try:
+            main(['train', *arguments])
+        except SystemExit as end:
+            assert not end.code, arguments
+    process.agree([torch.ones(3)])
+    total = torch.ones(2) * (process.rank + 1)
+    other = torch.ones(1)
+    process.add([total, other])
+    assert total.tolist() == [3, 3] and other.tolist() == [2], total
+    assert process.first(lambda: 7) == (7 if process.rank == 0 else None)
+    try:
+        process.agree([torch.ones(3) * (1 + process.rank * 1e-7)])
+    except RankError as error:
+        open(f'{folder}/found-{process.rank}', 'w').write(str(error))
+    else:
+        sys.exit(3)
+"""
+
+
+@pytest.fixture(scope="module")
+def others(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with the other options, made one after the other by two processes; and what these found of `Ranks`."""
+    folder = tmp_path_factory.mktemp("others")
+    runs = [[str(data), "--out", str(folder / name), "--epochs", "3", *OPTIONS, *OTHERS[name]] for name in OTHERS]
+    (folder / "both.py").write_text(BOTH)
+    finish(launch(2, str(folder / "both.py"), str(folder), json.dumps(runs)))
+    return folder
+
+
+def alone(*arguments: object) -> None:
+    """`vaekit train` in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *map(str, arguments)])
+    assert not ended.value.code
+
+
+def assert_same_losses(one: list[dict[str, float]], two: list[dict[str, float]], tolerance: float) -> None:
     for a, b in zip(one, two, strict=True):
         assert set(a) == set(b)
         for key in ("train_negative_elbo", "train_kl", "test_negative_elbo", "test_kl"):
             assert b[key] == pytest.approx(a[key], rel=tolerance), key
+    assert len(one) == 3
     assert one[-1]["train_negative_elbo"] < one[0]["train_negative_elbo"]  # it does learn
 
 
 @pytest.mark.slow
-def test_only_the_first_process_talks_and_writes(data: Path, tmp_path: Path) -> None:
-    out = finish(start(2, str(data), "--out", str(tmp_path / "run"), "--epochs", "2"))
-    assert out.count("epoch 1/2") == out.count("epoch 2/2") == out.count("wrote ") == 1
-    assert len(lines(tmp_path / "run")) == 2
+@pytest.mark.usefixtures("one_thread")
+def test_two_processes_give_the_losses_of_one(data: Path, plain: tuple[Path, str], tmp_path: Path) -> None:
+    alone(data, "--out", tmp_path / "one", "--epochs", 3, *OPTIONS)
+    assert_same_losses(lines(tmp_path / "one"), lines(plain[0]), 1e-4)
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_another_number_of_processes(data: Path, tmp_path: Path) -> None:
-    finish(start(1, str(data), "--out", str(tmp_path / "whole"), "--epochs", "3"))
-    run = tmp_path / "run"
-    # Stop after the second epoch: the run is asked for three, and its last checkpoint is taken away.
-    finish(start(2, str(data), "--out", str(run), "--epochs", "3"))
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", OTHERS)
+def test_two_processes_give_the_losses_of_one_with_other_options(
+    data: Path, others: Path, tmp_path: Path, name: str
+) -> None:
+    alone(data, "--out", tmp_path / "one", "--epochs", 3, *OPTIONS, *OTHERS[name])
+    assert_same_losses(lines(tmp_path / "one"), lines(others / name), 2e-2 if name == "bf16" else 1e-4)
+
+
+@pytest.mark.slow
+def test_only_the_first_process_talks_and_writes(plain: tuple[Path, str]) -> None:
+    run, out = plain
+    assert [out.count(f"epoch {epoch}/3") for epoch in (1, 2, 3)] == [1, 1, 1]
+    assert out.count("wrote ") == 1
+    assert len(lines(run)) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_goes_on_with_another_number_of_processes(data: Path, plain: tuple[Path, str], tmp_path: Path) -> None:
+    alone(data, "--out", tmp_path / "whole", "--epochs", 3, *OPTIONS)
+    # As if stopped after the second epoch: the run was asked for three, and its last checkpoint is taken away.
+    run = Path(shutil.copytree(plain[0], tmp_path / "run"))
     (newest,) = [path for path in (run / "checkpoints").iterdir() if path.name.endswith("3")]
-    for file in newest.iterdir():
-        file.unlink()
-    newest.rmdir()
-    process = subprocess.run(
-        [sys.executable, "-m", "vaekit", "train", "--resume", str(run)],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr
+    shutil.rmtree(newest)
+    alone("--resume", run)
+    assert (run / "checkpoints" / newest.name).is_dir()
     for a, b in zip(lines(tmp_path / "whole"), lines(run), strict=True):
         assert b["train_negative_elbo"] == pytest.approx(a["train_negative_elbo"], rel=1e-4)
 
@@ -125,40 +195,9 @@ def test_an_error_of_the_first_process_ends_the_others(data: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_processes_that_come_apart_are_found(tmp_path: Path) -> None:
-    script = tmp_path / "apart.py"
-    script.write_text(
-        "import sys, torch\n"
-        "from vaekit.errors import RankError\n"
-        "from vaekit.training.ranks import ranks\n"
-        "with ranks(torch.device('cpu')) as process:\n"
-        "    process.agree([torch.ones(3)])\n"
-        "    total = torch.ones(2) * (process.rank + 1)\n"
-        "    other = torch.ones(1)\n"
-        "    process.add([total, other])\n"
-        "    assert total.tolist() == [3, 3] and other.tolist() == [2], total\n"
-        "    assert process.first(lambda: 7) == (7 if process.rank == 0 else None)\n"
-        "    try:\n"
-        "        process.agree([torch.ones(3) * (1 + process.rank * 1e-7)])\n"
-        "    except RankError as error:\n"
-        "        open(f'{sys.argv[1]}/found-{process.rank}', 'w').write(str(error))\n"
-        "    else:\n"
-        "        sys.exit(3)\n"
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--standalone",
-        str(script),
-        str(tmp_path),
-    ]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    assert process.returncode == 0, process.stderr
+def test_processes_that_come_apart_are_found(others: Path) -> None:
     for rank in (0, 1):
-        assert "no longer hold the same weights" in (tmp_path / f"found-{rank}").read_text()
+        assert "no longer hold the same weights" in (others / f"found-{rank}").read_text()
 
 
 def test_a_process_of_its_own_is_rank_0_of_1(monkeypatch: pytest.MonkeyPatch) -> None:
