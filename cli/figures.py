@@ -150,7 +150,7 @@ def _open(
     from vaekit.figures.model import of_bundle
     from vaekit.figures.sources import open_run
     from vaekit.places import is_run
-    from vaekit.runtime.session import VAE
+    from vaekit.runtime.vae import VAE
 
     run: Run | None = None
     if model is not None and is_run(model):

@@ -14,7 +14,8 @@ from vaekit.errors import VaekitError
 from vaekit.latents import Posterior, interpolate, prior, reparameterise, traverse
 from vaekit.manifest import Manifest
 from vaekit.noise import noise
-from vaekit.runtime.session import VAE, Decoder, Encoder, load
+from vaekit.runtime.session import Decoder, Encoder
+from vaekit.runtime.vae import VAE, load
 from vaekit.runtime.verify import Deviation, verify_bundle
 from vaekit.spec import DataSpec, Feature, ModelSpec
 

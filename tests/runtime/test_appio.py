@@ -26,7 +26,7 @@ from vaekit.graphguard import inspect_graph
 from vaekit.manifest import Manifest
 from vaekit.runtime.appio import DIFFERING, grey_levels, share
 from vaekit.runtime.evaluate import evaluate
-from vaekit.runtime.session import negative_elbo_terms
+from vaekit.runtime.vae import negative_elbo_terms
 from vaekit.spec import DataSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")

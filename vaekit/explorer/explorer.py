@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vaekit.explorer import saving
 from vaekit.explorer.landscape import Landscape, Plane
 from vaekit.explorer.state import History, Pin, Scale, View, frozen, order
-from vaekit.runtime.session import VAE
+from vaekit.runtime.vae import VAE
 
 SEEDS: Final = 1 << 64
 """How many seeds the portable noise has."""

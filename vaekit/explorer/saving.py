@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from vaekit.explorer.state import Code, View
 from vaekit.images import png_bytes
-from vaekit.runtime.session import VAE
+from vaekit.runtime.vae import VAE
 from vaekit.spec import DataSpec
 from vaekit.storage import new_folder
 

@@ -47,7 +47,7 @@ from vaekit.graphguard import inspect_graph
 from vaekit.graphinfo import IOS, GraphInfo
 from vaekit.manifest import HALVES, Manifest
 from vaekit.runtime.appio import compare
-from vaekit.runtime.session import VAE
+from vaekit.runtime.vae import VAE
 from vaekit.spec import DataSpec
 
 GOLDEN: Final = "golden.uint8.npz"

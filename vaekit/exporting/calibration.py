@@ -31,7 +31,8 @@ from vaekit.datasets.mapped import spread
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.exporting.graphs import quiet
 from vaekit.exporting.topology import shapes
-from vaekit.runtime.session import BATCH, VAE
+from vaekit.runtime.session import BATCH
+from vaekit.runtime.vae import VAE
 from vaekit.runtime.verify import in_batches
 from vaekit.spec import ModelSpec
 

@@ -38,7 +38,7 @@ from vaekit.images import grid, png_bytes
 from vaekit.manifest import HALVES, FileInfo, GraphInfo, LatentStatistics, Manifest, PrecisionInfo, ScoreStatistics
 from vaekit.runtime.anomaly import score_items, summarise
 from vaekit.runtime.evaluate import evaluate
-from vaekit.runtime.session import VAE
+from vaekit.runtime.vae import VAE
 from vaekit.runtime.verify import verify_bundle
 from vaekit.spec import ModelSpec
 from vaekit.storage import new_folder

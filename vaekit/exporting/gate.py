@@ -24,7 +24,8 @@ from vaekit.datasets.mapped import Items, Reader
 from vaekit.errors import ConfigError
 from vaekit.precisions import COMPARED, PrecisionInfo
 from vaekit.runtime.evaluate import Evaluation, evaluate
-from vaekit.runtime.session import BATCH, VAE
+from vaekit.runtime.session import BATCH
+from vaekit.runtime.vae import VAE
 from vaekit.runtime.verify import difference, encode_in_batches, in_batches, mean_difference
 
 ITEMS: Final = 10_000

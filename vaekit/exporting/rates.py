@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vaekit.runtime.bench.machine import describe_machine
 from vaekit.runtime.bench.timing import TICKS, Clock, garbage_collection_off, ready, resolution, take_turns
-from vaekit.runtime.session import VAE
+from vaekit.runtime.vae import VAE
 
 BATCHES: Final = (1, 64, 1024)
 """Items a call: an app's, a server's, and one that only large machines fill."""

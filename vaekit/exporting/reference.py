@@ -21,7 +21,7 @@ from vaekit.errors import ExportError, VerificationError
 from vaekit.exporting.graphs import evaluation_mode
 from vaekit.latents import reparameterise
 from vaekit.noise import noise
-from vaekit.runtime.session import VAE
+from vaekit.runtime.vae import VAE
 from vaekit.runtime.verify import replay
 from vaekit.spec import ModelSpec
 

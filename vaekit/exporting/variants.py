@@ -34,7 +34,7 @@ from vaekit.graphguard import inspect_graph
 from vaekit.manifest import HALVES
 from vaekit.precisions import COMPARED, GateInfo, PrecisionInfo
 from vaekit.runtime.evaluate import Evaluation, evaluate
-from vaekit.runtime.session import VAE
+from vaekit.runtime.vae import VAE
 from vaekit.runtime.verify import golden_negative_elbo
 
 RATED: Final = 64

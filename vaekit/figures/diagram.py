@@ -15,7 +15,8 @@ from vaekit.figures.model import Model
 from vaekit.figures.style import BLUE, GREEN, GREY, INK, MARGIN, NORMAL, ORANGE, SMALL, VERMILLION, number, styled
 from vaekit.latents import Latents
 from vaekit.noise import noise
-from vaekit.runtime.session import Items, negative_elbo_terms
+from vaekit.runtime.session import Items
+from vaekit.runtime.vae import negative_elbo_terms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,7 +21,8 @@ from vaekit.datasets.mapped import Reader, evenly, spread
 from vaekit.elbo import active_dimensions
 from vaekit.errors import DataError
 from vaekit.latents import Latents, Posterior
-from vaekit.runtime.session import BATCH, VAE, Items, negative_elbo_terms
+from vaekit.runtime.session import BATCH, Items
+from vaekit.runtime.vae import VAE, negative_elbo_terms
 from vaekit.spec import ModelSpec
 
 MOST_ITEMS: Final = 10_000

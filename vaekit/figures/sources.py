@@ -18,7 +18,7 @@ from vaekit.figures.means import Epochs
 from vaekit.figures.model import Measured, Model, measure, of_bundle
 from vaekit.figures.projection import Projection
 from vaekit.places import is_run
-from vaekit.runtime.session import VAE
+from vaekit.runtime.vae import VAE
 
 if TYPE_CHECKING:
     from vaekit.figures.trained import OnSmall, Run

@@ -1,7 +1,8 @@
 """Running a bundle: NumPy and ONNX Runtime, nothing else.
 
     providers.py   which execution provider and how many threads a session gets, strictly
-    session.py     Encoder, Decoder, VAE
+    session.py     Encoder, Decoder
+    vae.py         VAE, load, and the terms of the negative ELBO
     verify.py      replay the golden vectors
     evaluate.py    the ELBO of a data set
     likelihood.py  its likelihood, by importance sampling

@@ -26,8 +26,9 @@ from vaekit.datasets.mapped import Reader
 from vaekit.elbo import kl_divergence, reconstruction_loss
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.runtime.evaluate import check_items
-from vaekit.runtime.session import BATCH, VAE, Items
+from vaekit.runtime.session import BATCH, Items
 from vaekit.runtime.stream import OnRows, Source
+from vaekit.runtime.vae import VAE
 from vaekit.scores import ScoreStatistics, rank, supported
 
 Nats = NDArray[np.float64]

@@ -19,7 +19,7 @@ from vaekit.manifest import Manifest
 from vaekit.spec import DataSpec
 
 if TYPE_CHECKING:
-    from vaekit.runtime.session import VAE
+    from vaekit.runtime.vae import VAE
 
 DIFFERING: Final = 0.01
 """Largest share of pixels that may differ from the plain graphs': those whose value stands so near between two grey levels

@@ -16,8 +16,9 @@ from vaekit.datasets import as_float
 from vaekit.datasets.mapped import Reader
 from vaekit.elbo import active_dimensions, bits_per_dimension
 from vaekit.errors import ConfigError, DataError
-from vaekit.runtime.session import BATCH, VAE, negative_elbo_terms
+from vaekit.runtime.session import BATCH
 from vaekit.runtime.stream import OnRows, Source
+from vaekit.runtime.vae import VAE, negative_elbo_terms
 from vaekit.spec import Likelihood
 
 LEVEL_TOLERANCE = 1e-3

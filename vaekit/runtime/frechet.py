@@ -33,8 +33,9 @@ from vaekit.datasets.binarized import Binarized
 from vaekit.datasets.mapped import Reader
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.runtime.evaluate import RunningMean, check_items
-from vaekit.runtime.session import BATCH, VAE, Items
+from vaekit.runtime.session import BATCH, Items
 from vaekit.runtime.stream import OnRows, Source
+from vaekit.runtime.vae import VAE
 
 DRAWN = 1 << 62
 """Number of the first decoded sample among items that are drawn as 0 or 1: far beyond any data set's."""

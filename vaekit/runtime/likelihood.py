@@ -31,8 +31,9 @@ from vaekit.errors import ConfigError
 from vaekit.latents import Posterior
 from vaekit.noise import noise
 from vaekit.runtime.evaluate import Moments, check_items
-from vaekit.runtime.session import BATCH, VAE, Items
+from vaekit.runtime.session import BATCH, Items
 from vaekit.runtime.stream import OnRows, Source
+from vaekit.runtime.vae import VAE
 from vaekit.spec import ModelSpec
 
 Nats = NDArray[np.float64]

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from vaekit.datasets import as_float
 from vaekit.datasets.mapped import Reader
 from vaekit.errors import ConfigError, DataError, ShapeError
-from vaekit.runtime.session import BATCH, VAE, Decoder, Encoder
+from vaekit.runtime.session import BATCH, Decoder, Encoder
 from vaekit.runtime.sinks import Column, Columns, ending, open_sink
+from vaekit.runtime.vae import VAE
 from vaekit.spec import ModelSpec
 
 OnRows: TypeAlias = Callable[[int, int], None]

@@ -16,7 +16,7 @@ from vaekit.bundle import Bundle, Golden
 from vaekit.elbo import kl_divergence, reconstruction_loss
 from vaekit.latents import Posterior, reparameterise
 from vaekit.noise import noise
-from vaekit.runtime.session import VAE
+from vaekit.runtime.vae import VAE
 from vaekit.spec import ModelSpec
 
 BATCHES = (1, 2, 7)
