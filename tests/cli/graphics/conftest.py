@@ -5,18 +5,21 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
+import functools
 import io
+import json
 import os
 import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +32,15 @@ from vaekit.spec import DataSpec, Feature, ModelSpec
 
 BEGIN = "import fcntl,os,sys,termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 """Takes the pseudo-terminal as its own, as a login does, and becomes the program."""
+
+DROPPED = {
+    *("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES", "PYTHONIOENCODING"),
+    *("COLORTERM", "TERM", "TERM_PROGRAM", "TMUX", "STY", "VAEKIT_GRAPHICS", "LANG", "LC_ALL"),
+}
+"""Variables of the tests' own terminal."""
+
+Begin = Callable[[list[str], dict[str, str], int], Any]
+"""Starts a program, given Python's arguments, its variables and its terminal, and returns the process."""
 
 CELL = (8, 16)
 ATTRIBUTES, CELL_SIZE, KITTY = b"\x1b[c", b"\x1b[16t", b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"
@@ -63,6 +75,94 @@ PATIENT = "import vaekit.cli; from vaekit.cli import terminal; terminal.LIMIT = 
 """vaekit for a terminal that answers, but late, since this machine has other work."""
 
 
+NURSERY = """
+import fcntl, gc, json, os, runpy, socket, struct, sys, termios
+import torch, torch._dynamo, torch.distributed, safetensors.torch
+gc.freeze()  # else a fork that collects garbage copies all of this
+with socket.socket(fileno=int(sys.argv[1])) as line:
+    while True:
+        asked, terminals, _, _ = socket.recv_fds(line, 65536, 1)
+        while asked and not asked.endswith(b'\\n'):
+            asked += line.recv(65536)
+        if not asked:
+            os._exit(0)
+        child = os.fork()
+        if not child:
+            break
+        os.close(terminals[0])
+        line.sendall(struct.pack('i', child))
+        line.sendall(struct.pack('i', os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+os.setsid()
+fcntl.ioctl(terminals[0], termios.TIOCSCTTY, 0)
+for descriptor in (0, 1, 2):
+    os.dup2(terminals[0], descriptor)
+os.close(terminals[0])
+(option, program, *arguments), variables = json.loads(asked)
+os.environ.clear()
+os.environ.update(variables)
+sys.argv = [program, *arguments]
+if option == '-m':
+    runpy.run_module(program, run_name='__main__', alter_sys=True)
+else:
+    exec(program, {'__name__': '__main__'})
+"""
+"""Imports torch, and nothing that looks at a terminal or at its variables; then becomes each program in a fork of its own."""
+
+
+class _Forked:
+    """A program that a nursery became, with what `_in_terminal` uses of a `Popen`."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._code: int | None = None
+        self.pid = self._number()
+
+    def _number(self) -> int:
+        said = self._line.recv(4, socket.MSG_WAITALL)
+        assert len(said) == 4, "the nursery ended"
+        return int(struct.unpack("i", said)[0])
+
+    def poll(self) -> int | None:
+        if self._code is None and select.select([self._line], [], [], 0)[0]:
+            self._code = self._number()
+        return self._code
+
+    def wait(self) -> int:
+        if self._code is None:
+            self._code = self._number()
+        return self._code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Begin]:
+    """Begin programs from a process that has imported torch, which takes each of them seconds otherwise."""
+    kept = {name: value for name, value in os.environ.items() if name not in DROPPED}
+    ours, theirs = socket.socketpair()
+    # A terminal from its start, for what Python decides then: whether to buffer by line.
+    screen, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", NURSERY, str(theirs.fileno())],
+        stdin=terminal, stdout=terminal, stderr=terminal, pass_fds=[theirs.fileno()],
+        env={**kept, "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    theirs.close()
+
+    def begin(program: list[str], variables: dict[str, str], terminal: int) -> _Forked:
+        asked = json.dumps([program, variables]).encode() + b"\n"
+        ours.sendall(asked[socket.send_fds(ours, [asked], [terminal]) :])
+        return _Forked(ours)
+
+    with ours, process:
+        yield begin
+        ours.close()
+    os.close(screen)
+    os.close(terminal)
+
+
 @pytest.fixture
 def in_terminal() -> Callable[..., Shown]:
     """Return ``in_terminal(*arguments, kind="mute", ...) -> Shown``: vaekit in a terminal of that kind.
@@ -70,6 +170,19 @@ def in_terminal() -> Callable[..., Shown]:
     ``act(raw, process, master)`` is called whenever something was shown, and may type, send a signal, or resize.
     """
     return _in_terminal
+
+
+@pytest.fixture
+def in_terminal_at_once(nursery: Begin) -> Callable[..., Shown]:
+    """Return `in_terminal` for programs that need torch: each is a process of its own, but finds torch imported."""
+    return functools.partial(_in_terminal, begin=nursery)
+
+
+def _begin(program: list[str], variables: dict[str, str], terminal: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", BEGIN, sys.executable, *program],
+        stdin=terminal, stdout=terminal, stderr=terminal, env=variables, start_new_session=True,
+    )  # fmt: skip
 
 
 def _in_terminal(
@@ -81,22 +194,10 @@ def _in_terminal(
     limit: float = 60.0,
     code: str | None = None,
     typed: bytes = b"",
+    begin: Begin = _begin,
     **environment: str,
 ) -> Shown:
-    dropped = (
-        *(
-            "FORCE_COLOR",
-            "NO_COLOR",
-            "TTY_COMPATIBLE",
-            "TTY_INTERACTIVE",
-            "COLUMNS",
-            "LINES",
-            "PYTHONIOENCODING",
-            "COLORTERM",
-        ),
-        *("TERM", "TERM_PROGRAM", "TMUX", "STY", "VAEKIT_GRAPHICS", "LANG", "LC_ALL"),
-    )
-    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    kept = {name: value for name, value in os.environ.items() if name not in DROPPED}
     variables = {**kept, "TERM": "xterm-256color", "PYTHONUTF8": "1", **environment}
     if code is None and kind != "mute":
         code = PATIENT
@@ -106,10 +207,7 @@ def _in_terminal(
     before = termios.tcgetattr(theirs)
     os.write(ours, typed)
     begun = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-c", BEGIN, sys.executable, *program],
-        stdin=theirs, stdout=theirs, stderr=theirs, env=variables, start_new_session=True,
-    )  # fmt: skip
+    process = begin(program, variables, theirs)
     raw, asked = b"", b""
     try:
         while process.poll() is None or select.select([ours], [], [], 0)[0]:

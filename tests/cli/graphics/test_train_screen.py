@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import re
+import shutil
 import signal
 import struct
 import termios
@@ -108,29 +109,26 @@ def test_a_run_draws_in_place_and_its_last_block_stays(in_terminal: Run, items: 
 
 
 @pytest.mark.slow  # starts the program in a terminal
-def test_a_resumed_run_goes_on_with_the_curve(in_terminal: Run, items: Path, tmp_path: Path) -> None:
-    from vaekit.datasets import load_dataset
-    from vaekit.training import TrainConfig, train
-
-    class StoppedError(Exception):
-        pass
-
-    def stop(metrics: Any) -> None:
-        if metrics.epoch == 2:
-            raise StoppedError
-
-    config = TrainConfig(hidden=(8,), latent=2, epochs=3, device="cpu", compile=False)
-    with pytest.raises(StoppedError):
-        train(load_dataset(str(items)), config, tmp_path / "run", on_epoch=stop)
-    shown = in_terminal("train", "--resume", tmp_path / "run", size=(40, 180), **COLOURS)
+def test_a_resumed_run_goes_on_with_the_curve(in_terminal_at_once: Run, items: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    given = ("train", items, *SMALL, "--epochs", 3, "--no-compile", "--quiet", "--out", run)
+    assert in_terminal_at_once(*given, **COLOURS).code == 0
+    # As if it was stopped after the second epoch.
+    shutil.rmtree(run / "checkpoints" / "epoch-0003")
+    (run / "metrics.jsonl").write_text("".join((run / "metrics.jsonl").read_text().splitlines(keepends=True)[:2]))
+    shown = in_terminal_at_once("train", "--resume", run, size=(40, 180), **COLOURS)
     assert shown.code == 0, shown.text
     axis = [line for line in screen_of(shown.text, 180) if re.search(r"1 +epoch +3$", line)]
     assert len(axis) == 1
 
 
 @pytest.mark.slow  # starts the program in a terminal
-def test_without_a_preview_a_run_ends_with_its_curve_in_one_line(in_terminal: Run, items: Path, tmp_path: Path) -> None:
-    shown = in_terminal("train", items, *SMALL, "--epochs", 3, "--no-preview", "--out", tmp_path / "run", **COLOURS)
+def test_without_a_preview_a_run_ends_with_its_curve_in_one_line(
+    in_terminal_at_once: Run, items: Path, tmp_path: Path
+) -> None:
+    shown = in_terminal_at_once(
+        "train", items, *SMALL, "--epochs", 3, "--no-preview", "--out", tmp_path / "run", **COLOURS
+    )
     assert shown.code == 0
     assert "▀" not in shown.text
     history = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -146,26 +144,26 @@ def test_without_a_preview_a_run_ends_with_its_curve_in_one_line(in_terminal: Ru
     ids=["no colour", "dumb", "quiet"],
 )
 def test_no_escape_codes_where_none_are_wanted(
-    in_terminal: Run, items: Path, tmp_path: Path, environment: dict[str, str], arguments: tuple[str, ...]
+    in_terminal_at_once: Run, items: Path, tmp_path: Path, environment: dict[str, str], arguments: tuple[str, ...]
 ) -> None:
     given = ("train", items, *SMALL, "--epochs", 2, *arguments, "--out", tmp_path / "run")
-    shown = in_terminal(*given, **{**COLOURS, **environment})
+    shown = in_terminal_at_once(*given, **{**COLOURS, **environment})
     assert shown.code == 0
     assert "\x1b" not in shown.text
     assert ("test -ELBO" in shown.text.replace("  test -ELBO", "")) is not bool(arguments)
 
 
 @pytest.mark.slow  # starts the program in a terminal
-def test_twenty_columns_and_ten_lines_show_what_fits(in_terminal: Run, items: Path, tmp_path: Path) -> None:
+def test_twenty_columns_and_ten_lines_show_what_fits(in_terminal_at_once: Run, items: Path, tmp_path: Path) -> None:
     given = ("train", items, *SMALL, "--epochs", 3, "--out", tmp_path / "run")
-    shown = in_terminal(*given, size=(10, 20), **COLOURS)
+    shown = in_terminal_at_once(*given, size=(10, 20), **COLOURS)
     assert shown.code == 0, shown.text
     assert "▀" not in shown.text
     assert sum(bool(re.search(r"1 .*3$", line)) for line in screen_of(shown.text, 20)) == 1
 
 
 @pytest.mark.slow  # starts the program in a terminal
-def test_resizing_while_it_runs_does_not_end_it(in_terminal: Run, items: Path, tmp_path: Path) -> None:
+def test_resizing_while_it_runs_does_not_end_it(in_terminal_at_once: Run, items: Path, tmp_path: Path) -> None:
     sizes = iter([(12, 40), (50, 200), (3, 5), (1, 1), (30, 100)])
     seen = [0]
 
@@ -175,7 +173,7 @@ def test_resizing_while_it_runs_does_not_end_it(in_terminal: Run, items: Path, t
             fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", *size, 0, 0))
 
     given = ("train", items, *SMALL, "--epochs", 40, "--out", tmp_path / "run")
-    shown = in_terminal(*given, size=(40, 180), act=resize, **COLOURS)
+    shown = in_terminal_at_once(*given, size=(40, 180), act=resize, **COLOURS)
     assert shown.code == 0, shown.text
     assert next(sizes, None) is None
     assert "Traceback" not in shown.text
@@ -184,7 +182,7 @@ def test_resizing_while_it_runs_does_not_end_it(in_terminal: Run, items: Path, t
 @pytest.mark.slow  # starts the program in a terminal
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
 def test_a_signal_leaves_the_terminal_and_the_run_clean(
-    in_terminal: Run, items: Path, tmp_path: Path, number: signal.Signals, code: int
+    in_terminal_at_once: Run, items: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     from vaekit.training import Checkpoint
 
@@ -196,7 +194,7 @@ def test_a_signal_leaves_the_terminal_and_the_run_clean(
             process.send_signal(number)
 
     given = ("train", items, *SMALL, "--epochs", 100_000, "--out", tmp_path / "run")
-    shown = in_terminal(*given, size=(40, 180), act=stop, **COLOURS)
+    shown = in_terminal_at_once(*given, size=(40, 180), act=stop, **COLOURS)
     assert shown.code == code
     assert Checkpoint.latest(tmp_path / "run").epoch >= 2
     assert HIDE in shown.text
@@ -209,7 +207,7 @@ def test_a_signal_leaves_the_terminal_and_the_run_clean(
 
 
 @pytest.mark.slow  # starts torchrun in a terminal
-def test_of_several_processes_one_draws(in_terminal: Run, items: Path, tmp_path: Path) -> None:
+def test_of_several_processes_one_draws(in_terminal_at_once: Run, items: Path, tmp_path: Path) -> None:
     launch = ["torchrun", "--nproc-per-node", "2", "--standalone", "-m", "vaekit", "train"]
     command = [*launch, str(items), *SMALL, "--epochs", "3", "--preview"]
     code = (
@@ -217,7 +215,7 @@ def test_of_several_processes_one_draws(in_terminal: Run, items: Path, tmp_path:
         f"sys.argv = {[*command, '--out', str(tmp_path / 'run')]!r}\n"
         "runpy.run_module('torch.distributed.run', run_name='__main__')"
     )
-    shown = in_terminal(code=code, size=(40, 180), limit=180, **COLOURS)
+    shown = in_terminal_at_once(code=code, size=(40, 180), limit=180, **COLOURS)
     assert shown.code == 0, shown.text
     lines = screen_of(shown.text, 180)
     assert sum("▀" in line for line in lines) == 33  # three rows of images, once
