@@ -73,7 +73,7 @@ class Step:
         self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._gradient = AnalyticGradient(cast("MLP", model), config) if self.analytic else None
         self._weights = [self._gradient.weights] if self._gradient else list(self._parameters.values())
-        self._adam = Adam(self._weights, config.learning_rate)
+        self._adam = Adam(self._weights)
         self._average = WeightAverage(self._weights, config.ema) if config.ema else None
         self._taken = 0
         # A tensor, since a compiled step takes a number that changes for a constant, and compiles again.
@@ -118,7 +118,7 @@ class Step:
             nn.utils.clip_grad_norm_(self._weights, self.config.grad_clip)
         self._adam.update(learning_rate)
         if self._gradient is None:
-            self._adam.zero_grad(set_to_none=True)
+            self._adam.forget_gradients()
         self._taken += 1
         if self._average is not None:
             self._average.update(self._taken)
