@@ -77,7 +77,7 @@ PATIENT = "import vaekit.cli; from vaekit.cli import terminal; terminal.LIMIT = 
 
 NURSERY = """
 import fcntl, gc, json, os, runpy, socket, struct, sys, termios
-import torch, torch._dynamo, torch.distributed, safetensors.torch
+import torch, torch.distributed, safetensors.torch
 gc.freeze()  # else a fork that collects garbage copies all of this
 with socket.socket(fileno=int(sys.argv[1])) as line:
     while True:
