@@ -1,7 +1,7 @@
 """The gradient of an MLP's loss in closed form: what autograd would compute, without its bookkeeping.
 
 For the MLP of `vaekit.training.models` every derivative is a matrix product or one pass over an array. Written out, with all
-arrays allocated once, a step costs little more than its products; autograd spends half as much again on small operations.
+arrays allocated once, a step takes 0.7 of the time of autograd, which spends the rest on small operations.
 Other models, and other devices than the CPU, take the autograd step.
 
     l = decoder(z),  z = mean + sigma eps,  sigma = exp(log_var / 2),  (mean, log_var) = encoder(x)
