@@ -87,11 +87,11 @@ class Worker:
                 import torch
 
                 from benchmarks.training import peak
+                from vaekit.training.step import emulates_bf16
 
                 torch.set_num_threads(self.threads)
-                # Below AVX-512 bfloat16 is emulated, at minutes a product.
-                quick = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-                return {precision: peak(precision) for precision in (("fp32", "bf16") if quick else ("fp32",))}
+                precisions = ["fp32"] if emulates_bf16() else ["fp32", "bf16"]  # emulated, a product takes minutes
+                return {precision: peak(precision) for precision in precisions}
             model, bundle, half = order["operations"]
             return {"operations": operations(Job(model, half, Bundle.open(bundle), self.threads))}
         except ImportError as error:

@@ -262,7 +262,7 @@ class _Layers:
                 torch.mm(delta, weight, out=to_input)
             if inside:  # through the ReLU that made x: its derivative is 1 where x > 0
                 _through_relu(to_input, x, 0, grad_input=to_input)
-        if self.to_input is not self._to_input:
+        if self._needs_input and self.to_input is not self._to_input:
             self.to_input.copy_(self._to_input)
 
 

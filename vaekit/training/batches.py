@@ -63,8 +63,7 @@ class Batches:
             process: This process's rows of each batch are given; see `Ranks.rows`.
         """
         order = torch.randperm(len(self), generator=generator, device=generator.device)
-        batches = torch.split(order, batch_size)
-        own = iter(batches) if process.size == 1 else (batch[process.rows(len(batch))] for batch in batches)
+        own = (batch[process.rows(len(batch))] for batch in torch.split(order, batch_size))
         if self._mapped is not None:
             yield from self._read_ahead(own)
             return

@@ -260,10 +260,15 @@ def binarized(items: Tensor, generator: torch.Generator | None) -> Tensor:
     return (torch.rand(items.shape, generator=generator, device=items.device) < items).float()
 
 
-def warn_of_emulation(config: TrainConfig, device: torch.device) -> None:
-    """Say so where bfloat16 was asked for and the processor has no units for it: a step may then take fifty times as long."""
+def emulates_bf16() -> bool:
+    """Whether torch says that this processor computes bfloat16 products in software: a step may take fifty times as long."""
     native = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    if config.precision == "bf16" and device.type == "cpu" and native is not None and not native():
+    return native is not None and not native()
+
+
+def warn_of_emulation(config: TrainConfig, device: torch.device) -> None:
+    """Say so where bfloat16 was asked for and the processor has no units for it."""
+    if config.precision == "bf16" and device.type == "cpu" and emulates_bf16():
         warnings.warn(
             "precision='bf16' is emulated on this processor, which has no units for it, and takes many times as long "
             "as fp32; train with --precision fp32.",

@@ -123,9 +123,7 @@ class _Forked:
         return int(struct.unpack("i", said)[0])
 
     def poll(self) -> int | None:
-        if self._code is None and select.select([self._line], [], [], 0)[0]:
-            self._code = self._number()
-        return self._code
+        return self.wait() if self._code is not None or select.select([self._line], [], [], 0)[0] else None
 
     def wait(self) -> int:
         if self._code is None:
@@ -140,14 +138,13 @@ class _Forked:
 @pytest.fixture(scope="module")
 def nursery() -> Iterator[Begin]:
     """Begin programs from a process that has imported torch, which takes each of them seconds otherwise."""
-    kept = {name: value for name, value in os.environ.items() if name not in DROPPED}
     ours, theirs = socket.socketpair()
     # A terminal from its start, for what Python decides then: whether to buffer by line.
     screen, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", NURSERY, str(theirs.fileno())],
         stdin=terminal, stdout=terminal, stderr=terminal, pass_fds=[theirs.fileno()],
-        env={**kept, "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"},
+        env=_variables(OMP_NUM_THREADS="1"),
     )  # fmt: skip
     theirs.close()
 
@@ -178,6 +175,12 @@ def in_terminal_at_once(nursery: Begin) -> Callable[..., Shown]:
     return functools.partial(_in_terminal, begin=nursery)
 
 
+def _variables(**more: str) -> dict[str, str]:
+    """A program's variables: those of the tests, without what they say of their own terminal, and more."""
+    kept = {name: value for name, value in os.environ.items() if name not in DROPPED}
+    return {**kept, "PYTHONUTF8": "1", **more}
+
+
 def _begin(program: list[str], variables: dict[str, str], terminal: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", BEGIN, sys.executable, *program],
@@ -197,8 +200,7 @@ def _in_terminal(
     begin: Begin = _begin,
     **environment: str,
 ) -> Shown:
-    kept = {name: value for name, value in os.environ.items() if name not in DROPPED}
-    variables = {**kept, "TERM": "xterm-256color", "PYTHONUTF8": "1", **environment}
+    variables = _variables(**{"TERM": "xterm-256color", **environment})
     if code is None and kind != "mute":
         code = PATIENT
     program = [*(["-c", code] if code else ["-m", "vaekit"]), *map(str, arguments)]

@@ -162,13 +162,6 @@ def test_each_shape_is_captured_as_a_graph_of_its_own_and_waited_for(
     ]
 
 
-class Settings(SimpleNamespace):
-    """Session options that take any entry."""
-
-    def add_session_config_entry(self, name: str, value: str) -> None:
-        setattr(self, name, value)
-
-
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The providers and options that each session was made with, by a runtime that has CUDA and runs nothing."""
@@ -179,7 +172,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return SimpleNamespace(get_providers=lambda: [CUDA, CPU], disable_fallback=lambda: None)
 
     runtime = SimpleNamespace(
-        InferenceSession=session, SessionOptions=Settings, get_available_providers=lambda: [CUDA, CPU]
+        InferenceSession=session, SessionOptions=onnxruntime.SessionOptions, get_available_providers=lambda: [CUDA, CPU]
     )
     monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
     return made
