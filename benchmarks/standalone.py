@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.sidebyside import Spread, interleave, keep, ratios
 from vaekit.bundle import Bundle
-from vaekit.embedding import c_standalone, embed
+from vaekit.embedding import c_decoder, c_standalone, embed
 from vaekit.embedding.compiled import measure
 from vaekit.embedding.layers import read_chain
 
@@ -45,7 +45,7 @@ def projects(bundle: Bundle, folder: Path) -> dict[str, Path]:
     layers = read_chain(graph)
     assert layers is not None, "the built-in decoder is a chain of dense layers"
     # The generator's code takes the place of ours, in a project that is otherwise the same.
-    by_hand, generated = c_standalone.written(layers), c_standalone.generated(graph, bundle.manifest.name)
+    by_hand, generated = c_decoder.written(layers), c_decoder.generated(graph, bundle.manifest.name)
     found["generator"] = Path(shutil.copytree(found["float32"], folder / "generator"))
     source = found["generator"] / "vae_decoder.c"
     text = source.read_text()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import vaekit
-from vaekit.embedding import c_standalone, embed
+from vaekit.embedding import c_decoder, embed
 from vaekit.embedding.compiled import measure
 from vaekit.errors import ConfigError, ExportError, MissingDependencyError
 from vaekit.noise import noise
@@ -120,7 +120,7 @@ def test_dense_layers_by_hand_and_by_the_generator_agree(make: Make, small_bundl
     (other / "build").mkdir()
     text = (other / "vae_decoder.c").read_text()
     first, last = text.index("static const float WEIGHT_1"), text.index("void vae_sample")
-    generated = c_standalone.generated(vaekit.Bundle.open(small_bundle).graph("decoder"), "small").code
+    generated = c_decoder.generated(vaekit.Bundle.open(small_bundle).graph("decoder"), "small").code
     (other / "vae_decoder.c").write_text(
         text[:first] + generated + text[last : text.index("static const float WEIGHT_1", last)]
     )
@@ -228,21 +228,6 @@ def test_unknown_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="weights='int4' is unknown; choose one of float32, int8"):
         embed("c-standalone", None, tmp_path / "project", weights="int4")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_operator_that_the_generator_does_not_know_is_named() -> None:
-    from onnx import TensorProto, helper
-
-    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in ("z", "x_hat")]
-    node = helper.make_node("FusedMatMul", ["z", "z"], ["x_hat"], domain="com.microsoft")
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(
-        helper.make_graph([node], "g", *[[port] for port in ports]), ir_version=8, opset_imports=opsets
-    )
-    with pytest.raises(
-        ExportError, match=r"the decoder of 'odd' has FusedMatMul, which emx-onnx-cgen cannot write as C .*target c\.$"
-    ):
-        c_standalone.generated(model.SerializeToString(), "odd")
 
 
 @pytest.mark.parametrize(
