@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vaekit.datasets.binarized import Binarized
-from vaekit.datasets.mapped import Joined, spread
 from vaekit.datasets.options import DataOptions
+from vaekit.datasets.mapped import Joined, spread
 from vaekit.errors import ConfigError, DataError, MissingDependencyError
 from vaekit.places import is_run
 
@@ -82,7 +82,8 @@ def evaluate(
     from vaekit.runtime.frechet import frechet
     from vaekit.runtime.likelihood import check_samples, negative_log_likelihood
 
-    from .evaluate_report import Report, as_values, show
+    from .evaluate_report import Report, as_values
+    from .evaluate_table import show
 
     silent = quiet or as_json
     vae, source, options = _open(model, data, precision, provider, threads, silent=silent)

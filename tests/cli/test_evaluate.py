@@ -200,7 +200,7 @@ def test_the_kl_of_each_dimension_is_shown_the_largest_first_with_a_bar(
     assert [cells[0].rstrip("*") for cells in shown] == [str(d) for d in order]
     assert [float(cells[1]) for cells in shown] == pytest.approx(np.sort(kl)[::-1], abs=6e-4)
     assert [len(cells[2]) if len(cells) > 2 else 0 for cells in shown] == [round(12 * kl[d] / max(kl)) for d in order]
-    monkeypatch.setattr(vaekit.cli.evaluate_report, "SHOWN_DIMENSIONS", 4)
+    monkeypatch.setattr(vaekit.cli.evaluate_table, "SHOWN_DIMENSIONS", 4)
     assert "KL of each of the 5 dimensions: --by-dimension" in run(*arguments).out
     assert "0*" in run(*arguments, "--by-dimension").out
 
