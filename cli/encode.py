@@ -114,7 +114,7 @@ def check_columns(dataset: Dataset, model: DataSpec) -> None:
 
 
 def _items(dataset: Dataset, part: Part) -> Source:
-    from vaekit.datasets.mapped import Joined
+    from vaekit.datasets.rows import Joined
 
     if part == "all":
         return Joined(dataset.train.items, dataset.test.items)

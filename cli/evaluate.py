@@ -12,7 +12,7 @@ import typer
 
 from vaekit.datasets.binarized import Binarized
 from vaekit.datasets.options import DataOptions
-from vaekit.datasets.mapped import Joined, spread
+from vaekit.datasets.rows import Joined, spread
 from vaekit.errors import ConfigError, DataError, MissingDependencyError
 from vaekit.places import is_run
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vaekit.datasets.dataset import by_seed, choose_test
 from vaekit.datasets.leaveout import label_numbers
-from vaekit.datasets.mapped import Joined, Rows
+from vaekit.datasets.rows import Joined, Rows
 from vaekit.errors import DataError
 
 if TYPE_CHECKING:

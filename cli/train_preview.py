@@ -87,7 +87,7 @@ class Pane:
     """
 
     def __init__(self, console: Console, data: Dataset, spec: ModelSpec, *, every: int = 1, epochs: int) -> None:
-        from vaekit.datasets.mapped import evenly
+        from vaekit.datasets.rows import evenly
         from vaekit.training.preview import Previewer
 
         self._console = console

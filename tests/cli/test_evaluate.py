@@ -21,7 +21,7 @@ import vaekit
 import vaekit.cli
 from vaekit.datasets import Dataset, Split, load_dataset
 from vaekit.datasets.binarized import Binarized
-from vaekit.datasets.mapped import Joined, spread
+from vaekit.datasets.rows import Joined, spread
 from vaekit.runtime.evaluate import evaluate
 from vaekit.runtime.frechet import frechet
 from vaekit.runtime.likelihood import negative_log_likelihood

@@ -11,7 +11,7 @@ import scipy.stats
 import vaekit
 from vaekit.datasets import Rows, release
 from vaekit.datasets.binarized import Binarized
-from vaekit.datasets.mapped import Joined, spread
+from vaekit.datasets.rows import Joined, spread
 from vaekit.errors import ConfigError, DataError
 from vaekit.noise import uniform
 

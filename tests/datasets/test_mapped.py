@@ -1,7 +1,6 @@
-"""Rows of an array, one pass over it, and pages that are let go."""
+"""One pass over an array, and pages that are let go."""
 
 import hashlib
-import os
 import re
 import subprocess
 import sys
@@ -10,68 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaekit.datasets import DataOptions, Rows, mapped, release
-from vaekit.datasets.dataset import choose_test, divide
-from vaekit.datasets.mapped import Joined, Reader, chunks, gather, scan, spread
+from vaekit.datasets import Rows, mapped, release
+from vaekit.datasets.mapped import Reader, chunks, scan
+from vaekit.datasets.rows import Joined
 from vaekit.errors import DataError
 
 ARRAY = np.arange(11 * 3, dtype=np.float32).reshape(11, 3)
-
-
-@pytest.mark.parametrize("length", [1, 2, 3, 4, 20])
-def test_rows_are_those_of_the_array_that_their_blocks_cover(length: int) -> None:
-    blocks = np.arange(0, -(-11 // length), 2)
-    rows = Rows(ARRAY, blocks, length)
-    expected = ARRAY[[row for row in range(11) if (row // length) % 2 == 0]]
-    assert (rows.shape, rows.dtype, rows.ndim, len(rows)) == (expected.shape, np.float32, 2, len(expected))
-    np.testing.assert_array_equal(rows[:], expected)
-    np.testing.assert_array_equal(rows[1:-1:2], expected[1:-1:2])
-    wanted = np.array([len(expected) - 1, 0, -1, 0])
-    np.testing.assert_array_equal(rows[wanted], expected[wanted])
-    assert rows[np.array([], np.int64)].shape == (0, 3)
-
-
-@pytest.mark.parametrize(
-    "view",
-    ["whole", "transposed", "with an axis", "mirrored", "swapped", "every second", "from the third", "in memory"],
-)
-def test_rows_of_a_file_are_those_of_the_array(tmp_path: Path, view: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    array = np.random.default_rng(0).normal(size=(50, 50, 3)).astype(np.float32)
-    np.save(tmp_path / "x.npy", array)
-    array = array if view == "in memory" else np.load(tmp_path / "x.npy", mmap_mode="r")
-    array = {
-        "transposed": array.transpose(0, 2, 1),
-        "with an axis": np.asarray(array)[:, None],
-        "mirrored": array[:, ::-1],
-        "swapped": array.transpose(1, 0, 2),
-        "every second": array[::2],
-        "from the third": array[2:],
-    }.get(view, array)
-    reads = []
-    real = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda *given: reads.append(given) or real(*given))
-    wanted = np.array([7, 3, 4, 5, 19, 0, 7, 8])
-    found = gather(array, wanted)
-    np.testing.assert_array_equal(found, array[wanted])
-    found[:] = 0  # a copy
-    assert len(reads) == (5 if view in ("whole", "transposed", "with an axis") else 0), "runs 7, 3-5, 19, 0, 7-8"
-    assert gather(array, np.array([], np.int64)).shape == (0, *array.shape[1:])
-
-
-def test_a_file_that_is_cut_short_in_use_is_an_error_and_not_the_end_of_the_process(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", np.zeros((4096, 16), np.float32))
-    rows = Rows(np.load(tmp_path / "x.npy", mmap_mode="r"), np.arange(4096))
-    os.truncate(tmp_path / "x.npy", 64 * 1000)
-    assert rows[:10].shape == (10, 16)
-    with pytest.raises(DataError, match=r"x\.npy ends at byte 64,000; it was cut short while it was in use"):
-        rows[990:1010]
-
-
-def test_rows_refuse_what_numpy_would_refuse() -> None:
-    rows = Rows(ARRAY, np.array([0, 4]))
-    for wanted in (np.array([2]), np.array([-3]), np.array([True, False]), np.array([[0]]), np.array([0.0])):
-        with pytest.raises(IndexError):
-            rows[wanted]
 
 
 def test_a_pass_gives_sha256_and_bounds_over_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,44 +33,6 @@ def test_a_value_that_is_not_finite_is_named_with_its_row(value: float) -> None:
     array[7, 1] = value
     with pytest.raises(DataError, match=re.escape(f"x.npy holds {value} in row 7; every value must be finite.")):
         scan(array, name="x.npy")
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2**63 - 1])
-@pytest.mark.parametrize("count", [2, 3, 10, 1000])
-def test_a_split_by_seed_is_a_partition_of_the_stated_size(count: int, seed: int) -> None:
-    options = DataOptions(test_fraction=0.25, split_seed=seed)
-    items = np.arange(count, dtype=np.float32)[:, None]
-    train, test = divide(items, np.arange(count), options, name="x", copy=True)
-    assert len(test) == max(1, round(count / 4))
-    assert np.all(np.diff(train.items[:, 0]) > 0)
-    assert sorted([*train.items[:, 0], *test.items[:, 0]]) == list(range(count))
-    np.testing.assert_array_equal(test.labels, test.items[:, 0])
-    np.testing.assert_array_equal(train.labels, train.items[:, 0])
-
-
-def test_a_split_depends_on_its_seed_and_on_nothing_else() -> None:
-    first, again, other = (choose_test(1000, DataOptions(split_seed=seed), name="x") for seed in (1, 1, 2))
-    assert np.array_equal(first, again)
-    # Two choices of 100 of 1000 share 10 on average, with standard deviation sqrt(1000 * 0.01 * 0.99 ...) < 3.
-    assert (first & other).sum() < 25
-    # Neighbours are not chosen together more than chance would: 100 * 0.1 = 10 pairs.
-    assert (first[1:] & first[:-1]).sum() < 25
-
-
-def test_rows_of_a_large_array_are_chosen_in_blocks_that_together_are_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.datasets.dataset.MAX_BLOCKS", 7)
-    items = np.arange(100, dtype=np.float32)[:, None]
-    train, test = divide(items, np.arange(100), DataOptions(test_fraction=0.3), name="x", copy=False)
-    assert isinstance(test.items, Rows)
-    assert test.items.array is items
-    assert sorted([*train.items[:][:, 0], *test.items[:][:, 0]]) == list(range(100))
-    np.testing.assert_array_equal(train.labels, train.items[:][:, 0])
-    np.testing.assert_array_equal(test.pixels(np.array([0])), test.items[:][:1])
-
-
-def test_one_item_cannot_be_divided() -> None:
-    with pytest.raises(DataError, match="x has 1 items; at least two are needed"):
-        choose_test(1, DataOptions(), name="x")
 
 
 RESIDENT = """
@@ -168,21 +73,6 @@ def test_release_does_nothing_to_an_array_in_memory() -> None:
     release(array[::2])
     release(Rows(array, np.array([0])), forget=True)
     np.testing.assert_array_equal(array, ARRAY)
-
-
-@pytest.mark.parametrize("count", [1, 2, 7, 10, 11, 50])
-def test_items_that_are_spread_are_evenly_spaced_and_not_copied(count: int) -> None:
-    array = np.arange(40, dtype=np.float32).reshape(20, 2)
-    rows = Rows(array, np.arange(0, 10, 2), length=2)  # rows 0, 1, 4, 5, 8, 9, 12, 13, 16, 17
-    for items in (array, rows):
-        found = spread(items, count)
-        if count >= len(items):
-            assert found is items
-            continue
-        wanted = np.linspace(0, len(items) - 1, count).astype(np.int64)
-        assert isinstance(found, Rows)
-        assert found.array is array
-        np.testing.assert_array_equal(found[:], items[wanted])
 
 
 def test_a_reader_gives_what_the_items_give_and_lets_go_of_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:

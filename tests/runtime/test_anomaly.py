@@ -14,7 +14,7 @@ import pytest
 import vaekit
 from vaekit.bundle import MANIFEST, Bundle
 from vaekit.datasets import Dataset
-from vaekit.datasets.mapped import Joined
+from vaekit.datasets.rows import Joined
 from vaekit.errors import BundleError, ConfigError, DataError, ShapeError
 from vaekit.runtime.anomaly import auroc, score, score_items, stream_scores, summarise, threshold
 from vaekit.scores import QUANTILES

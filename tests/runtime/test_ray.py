@@ -18,7 +18,7 @@ import pytest
 
 import vaekit
 from vaekit.datasets import Dataset, Rows
-from vaekit.datasets.mapped import Joined
+from vaekit.datasets.rows import Joined
 from vaekit.errors import ConfigError, MissingDependencyError, ProviderError, ShapeError
 from vaekit.runtime.ray_engine import RayPool, pack, unpack
 from vaekit.runtime.stream import decode_stream, encode_stream

@@ -19,7 +19,7 @@ import torch
 
 import vaekit
 from vaekit.datasets import Dataset, Rows
-from vaekit.datasets.mapped import Joined
+from vaekit.datasets.rows import Joined
 from vaekit.errors import ConfigError, DataError, MissingDependencyError, OutputError, ShapeError
 from vaekit.runtime import sinks
 from vaekit.runtime.codes import open_codes

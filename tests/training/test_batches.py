@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import vaekit.datasets.mapped as mapped_module
-from vaekit.datasets.mapped import Rows
+from vaekit.datasets.rows import Rows
 from vaekit.training.batches import AHEAD, Batches, epoch_generator
 from vaekit.training.ranks import Ranks
 

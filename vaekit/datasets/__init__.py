@@ -9,8 +9,9 @@
     pixels.py        one image file to 8-bit pixels
     tables.py        rows and windows of CSV and Parquet      columns.py      their columns as numbers, strictly
     leaveout.py      a data set without the items of some labels
-    mapped.py        arrays larger than memory                cachefolder.py  where conversions and downloads are kept
-    ahead.py         work in threads, ahead of its reader     binarized.py    grey pixels as zeros and ones, by seed
+    rows.py          some rows of an array, not copied        mapped.py       arrays larger than memory, read in little of it
+    ahead.py         work in threads, ahead of its reader     cachefolder.py  where conversions and downloads are kept
+    binarized.py     grey pixels as zeros and ones, by seed
 
 A `Dataset` is two splits of items with optional labels, kept as the bytes of the files (uint8 pixels) until a batch is
 needed. Here rather than in vaekit.training, since the runtime's commands read data too, and must not need torch.
@@ -22,8 +23,9 @@ from vaekit.datasets.builtin import DATA_VARIABLE
 from vaekit.datasets.cachefolder import CACHE_VARIABLE
 from vaekit.datasets.catalog import load_dataset, options_for
 from vaekit.datasets.dataset import Dataset, LoadProgress, OnProgress, Split, as_float
-from vaekit.datasets.mapped import Items, Rows, release
+from vaekit.datasets.mapped import release
 from vaekit.datasets.options import DataOptions
+from vaekit.datasets.rows import Items, Rows
 
 __all__ = [
     "CACHE_VARIABLE",

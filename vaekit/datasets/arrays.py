@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets.dataset import Dataset, Split, by_seed, divide
-from vaekit.datasets.mapped import IN_MEMORY, scan
+from vaekit.datasets.mapped import scan
 from vaekit.datasets.options import DataOptions
+from vaekit.datasets.rows import IN_MEMORY
 from vaekit.errors import DataError
 
 NPZ_LIMIT: Final = 1 << 33

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets.dataset import as_float
-from vaekit.datasets.mapped import Items, Rows
+from vaekit.datasets.rows import Items, Rows
 from vaekit.errors import DataError
 from vaekit.noise import uniform
 

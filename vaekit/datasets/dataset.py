@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vaekit.datasets.mapped import MAX_BLOCKS, Items, Rows, chunks
+from vaekit.datasets.mapped import chunks
 from vaekit.datasets.options import DataOptions
+from vaekit.datasets.rows import Items, Rows
 from vaekit.errors import DataError
 from vaekit.noise import noise
 from vaekit.spec import DataSpec, Feature
@@ -36,6 +37,9 @@ class LoadProgress(NamedTuple):
 
 
 DEFAULT: Final = DataOptions()
+
+MAX_BLOCKS: Final = 1 << 20
+"""Most blocks that a split is drawn from: 8 MiB of their numbers, however many rows the array has."""
 
 OnProgress: TypeAlias = Callable[[LoadProgress], None]
 

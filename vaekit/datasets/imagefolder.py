@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from vaekit.datasets.dataset import Dataset, OnProgress, Split, by_seed, choose_test
 from vaekit.datasets.imagecache import LISTED, converted_folder, too_many
-from vaekit.datasets.mapped import IN_MEMORY, Rows
 from vaekit.datasets.options import DataOptions
+from vaekit.datasets.rows import IN_MEMORY, Rows
 from vaekit.errors import DataError
 
 IMAGE_ENDINGS: Final = (".png", ".jpg", ".jpeg", ".webp")

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets.dataset import Dataset, Split
-from vaekit.datasets.mapped import IN_MEMORY, Items, Rows
 from vaekit.datasets.options import DataOptions
+from vaekit.datasets.rows import IN_MEMORY, Items, Rows
 from vaekit.datasets.tables import standardisation
 from vaekit.errors import DataError
 

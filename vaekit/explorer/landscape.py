@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets import Split
-from vaekit.datasets.mapped import Reader, evenly, spread
+from vaekit.datasets.mapped import Reader
+from vaekit.datasets.rows import evenly, spread
 from vaekit.errors import DataError
 from vaekit.explorer.state import Scale
 from vaekit.latents import Latents, Posterior

@@ -27,7 +27,7 @@ import onnx
 from numpy.typing import NDArray
 
 from vaekit.datasets import Split, as_float
-from vaekit.datasets.mapped import spread
+from vaekit.datasets.rows import spread
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.exporting.graphs import quiet
 from vaekit.exporting.topology import shapes

@@ -22,7 +22,7 @@ import torch
 from vaekit.appio import pixel_shape
 from vaekit.bundle import CHECKSUMS, MANIFEST, Bundle, checksums, describe_file, describe_graph
 from vaekit.datasets import Dataset, load_dataset
-from vaekit.datasets.mapped import spread
+from vaekit.datasets.rows import spread
 from vaekit.errors import CheckpointError, DataError, ExportError, OutputError, ShapeError, VerificationError
 from vaekit.exporting.appio import make_app_ready, wanted_layout
 from vaekit.exporting.calibration import ITEMS as CALIBRATION_ITEMS

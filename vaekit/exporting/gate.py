@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets import as_float
-from vaekit.datasets.mapped import Items, Reader
+from vaekit.datasets.mapped import Reader
+from vaekit.datasets.rows import Items
 from vaekit.errors import ConfigError
 from vaekit.precisions import COMPARED, PrecisionInfo
 from vaekit.runtime.evaluate import Evaluation, evaluate

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vaekit.bundle import Bundle, describe_file, describe_graph
 from vaekit.datasets import Dataset, as_float
-from vaekit.datasets.mapped import Items, spread
+from vaekit.datasets.rows import Items, spread
 from vaekit.errors import ExportError, ShapeError
 from vaekit.exporting import gate as gates
 from vaekit.exporting.calibration import METHODS, CalibrationData, calibration_data, ranges

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from vaekit.datasets.mapped import evenly
+from vaekit.datasets.rows import evenly
 from vaekit.errors import ConfigError
 from vaekit.figures import bubbles, curves, decoded, latent
 from vaekit.figures import diagram as drawing

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets import Split
-from vaekit.datasets.mapped import Reader, evenly, spread
+from vaekit.datasets.mapped import Reader
+from vaekit.datasets.rows import evenly, spread
 from vaekit.elbo import active_dimensions
 from vaekit.errors import DataError
 from vaekit.latents import Latents, Posterior

@@ -36,7 +36,7 @@ OnRows: TypeAlias = Callable[[int, int], None]
 
 
 class Source(Protocol):
-    """Rows that can be taken by a slice: an array, a mapped array, or what `vaekit.datasets.mapped` has."""
+    """Rows that can be taken by a slice: an array, a mapped array, or what `vaekit.datasets.rows` has."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from vaekit.datasets.ahead import in_order
-from vaekit.datasets.mapped import Items, Reader, Rows
+from vaekit.datasets.mapped import Reader
+from vaekit.datasets.rows import Items, Rows
 from vaekit.training.ranks import Ranks
 
 AHEAD: Final = 4

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vaekit.datasets import Dataset, Split
-from vaekit.datasets.mapped import evenly
+from vaekit.datasets.rows import evenly
 from vaekit.errors import CheckpointError, OutputError
 from vaekit.spec import ModelSpec
 from vaekit.storage import write_file
