@@ -31,6 +31,8 @@ from vaekit.spec import DataSpec, ModelSpec
 if TYPE_CHECKING:
     from vaekit.exporting import ModulePair
 
+sys.path.append(str(Path(__file__).parent))  # tests are no package; those here share modules
+
 TRAIN_ITEMS, TEST_ITEMS = 320, 300
 """Items of the small data sets: more than the 256 at which batches end, so that the last one is cut."""
 
@@ -142,7 +144,6 @@ def gaussian_bundle(gaussian_pair: ModulePair, real_dataset: Dataset, tmp_path_f
 @pytest.fixture(scope="session")
 def pixel_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small colour model's bundle that has app-ready graphs (uint8 pixels) too."""
-    sys.path.append(str(Path(__file__).parent))  # tests are no package; those of pixels share a module
     from pixel_models import colour_data, colour_pair
 
     from vaekit.exporting import export_bundle

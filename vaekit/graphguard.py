@@ -1,23 +1,22 @@
 """What an ONNX graph may contain, checked on its bytes before anything loads them.
 
-The guard walks the protobuf wire format, every message that can hold a tensor, a node or a graph, and refuses data kept in
+The guard walks every message that can hold a tensor, a node or a graph (`onnxfile` reads them), and refuses data kept in
 other files, random operators and operators that only some builds of ONNX Runtime have. Where a parser has a choice (a
 field given twice, an enum with extra bits), the guard refuses what the strictest and the most lenient reading refuse.
 
 It stops there: types and shapes inside the graph, attribute values, weights and metadata are not looked at, and a graph
 that passes can still be one that ONNX Runtime rejects.
 
-Field names and numbers: onnx/onnx.proto of ONNX 1.23. Wire format: protobuf.dev/programming-guides/encoding.
-
 Needs: the standard library. Must not import: numpy, onnx, onnxruntime.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple, NoReturn, TypeAlias
+from typing import Final, NamedTuple, NoReturn
 
-from vaekit.errors import IntegrityError, UnsafeGraphError
+from vaekit import onnxfile
+from vaekit.errors import UnsafeGraphError
+from vaekit.onnxfile import OnnxFile, Span, signed
 
 # Subgraphs inside subgraphs. Protobuf's parsers stop at 100 nested messages, and a level takes three: graph, node, attribute.
 MAX_DEPTH: Final = 32
@@ -31,54 +30,6 @@ RANDOM_OPERATORS: Final = frozenset(
 )
 # EPContext reads a compiled model from a path; ATen and PythonOp call into PyTorch. All three are com.microsoft's.
 OUTSIDE_OPERATORS: Final = frozenset({"ATen", "EPContext", "PythonOp"})
-
-# TensorProto.DataType: the position is the number.
-DTYPES: Final = (
-    *("undefined", "float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool", "float16"),
-    *("float64", "uint32", "uint64", "complex64", "complex128", "bfloat16", "float8e4m3fn", "float8e4m3fnuz"),
-    *("float8e5m2", "float8e5m2fnuz", "uint4", "int4", "float4e2m1", "float8e8m0", "uint2", "int2"),
-    *("float6e2m3", "float6e3m2"),
-)
-
-Message: TypeAlias = Mapping[int, tuple[str, int]]  # field number -> name and wire type
-Span: TypeAlias = tuple[int, int]  # first byte, and the one after the last
-
-# Wire types.
-VARINT: Final = 0
-LEN: Final = 2
-FIXED: Final[Mapping[int, int]] = {1: 8, 5: 4}  # wire type -> bytes; the guard reads no such field
-
-# The fields that the guard reads; it steps over all others, known to ONNX or not. A test holds the tables to onnx.proto.
-# fmt: off
-MODEL: Final[Message] = {
-    1: ("ir_version", VARINT), 2: ("producer_name", LEN), 3: ("producer_version", LEN), 7: ("graph", LEN),
-    8: ("opset_import", LEN), 20: ("training_info", LEN), 25: ("functions", LEN),
-}
-OPSET: Final[Message] = {1: ("domain", LEN), 2: ("version", VARINT)}
-TRAINING: Final[Message] = {1: ("initialization", LEN), 2: ("algorithm", LEN)}
-FUNCTION: Final[Message] = {1: ("name", LEN), 7: ("node", LEN), 10: ("domain", LEN), 11: ("attribute_proto", LEN)}
-GRAPH: Final[Message] = {
-    1: ("node", LEN), 5: ("initializer", LEN), 11: ("input", LEN), 12: ("output", LEN), 15: ("sparse_initializer", LEN),
-}
-NODE: Final[Message] = {
-    1: ("input", LEN), 2: ("output", LEN), 3: ("name", LEN), 4: ("op_type", LEN), 5: ("attribute", LEN),
-    7: ("domain", LEN),
-}
-ATTRIBUTE: Final[Message] = {
-    5: ("t", LEN), 6: ("g", LEN), 10: ("tensors", LEN), 11: ("graphs", LEN), 22: ("sparse_tensor", LEN),
-    23: ("sparse_tensors", LEN),
-}
-TENSOR: Final[Message] = {8: ("name", LEN), 13: ("external_data", LEN), 14: ("data_location", VARINT)}
-SPARSE_TENSOR: Final[Message] = {1: ("values", LEN), 2: ("indices", LEN)}
-VALUE: Final[Message] = {1: ("name", LEN), 2: ("type", LEN)}
-TYPE: Final[Message] = {
-    1: ("tensor_type", LEN), 4: ("sequence_type", LEN), 5: ("map_type", LEN), 7: ("opaque_type", LEN),
-    8: ("sparse_tensor_type", LEN), 9: ("optional_type", LEN),
-}
-TENSOR_TYPE: Final[Message] = {1: ("elem_type", VARINT), 2: ("shape", LEN)}
-SHAPE: Final[Message] = {1: ("dim", LEN)}
-DIM: Final[Message] = {1: ("dim_value", VARINT), 2: ("dim_param", LEN)}
-# fmt: on
 
 
 class TensorInfo(NamedTuple):
@@ -121,7 +72,7 @@ def inspect_graph(model: bytes, *, name: str) -> GraphSummary:
         UnsafeGraphError: The graph keeps data in other files, draws random numbers, uses an operator that a plain ONNX
             Runtime lacks, or nests too deep.
     """
-    return _Guard(model, name).model()
+    return _Guard(OnnxFile(model, name)).model()
 
 
 def is_ort(model: bytes) -> bool:
@@ -133,10 +84,9 @@ def is_ort(model: bytes) -> bool:
 
 
 class _Guard:
-    """One walk over one model: the bytes, and what was met so far."""
+    """One walk over one model: the file, and what was met so far."""
 
-    def __init__(self, data: bytes, file: str) -> None:
-        self.data = data
+    def __init__(self, file: OnnxFile) -> None:
         self.file = file
         self.operators: set[str] = set()
         self.functions: set[tuple[str, str]] = set()  # domain and name of those that the model defines
@@ -145,16 +95,16 @@ class _Guard:
     # One method a message.
 
     def model(self) -> GraphSummary:
-        if is_ort(self.data):
+        if is_ort(self.file.data):
             self._unsafe("it reads as ONNX Runtime's own ORT format, which cannot be checked; ship an ONNX model")
-        end = len(self.data)
+        end = len(self.file.data)
         ir_version, producer, opsets, graphs = 0, dict[str, str](), dict[str, int](), list[Span]()
-        for field, number, span in self._fields((0, end), MODEL):
+        for field, number, span in self.file.fields((0, end), onnxfile.MODEL):
             match field:
                 case "ir_version":
-                    ir_version = _signed(number)
+                    ir_version = signed(number)
                 case "producer_name" | "producer_version":
-                    producer[field] = self._text(span)
+                    producer[field] = self.file.text(span)
                 case "opset_import":
                     self._opset(span, opsets)
                 case "graph":
@@ -162,14 +112,14 @@ class _Guard:
                 case "functions":
                     self._function(span)
                 case "training_info":
-                    for _, _, graph in self._fields(span, TRAINING):
+                    for _, _, graph in self.file.fields(span, onnxfile.TRAINING):
                         self._graph(graph, 0)
         if ir_version < 1:
-            self._malformed(end, "it states no IR version")
+            self.file.malformed(end, "it states no IR version")
         if not opsets:
-            self._malformed(end, "it imports no operator set")
+            self.file.malformed(end, "it imports no operator set")
         if len(graphs) != 1:
-            self._malformed(end, f"it has {len(graphs)} main graphs instead of one")
+            self.file.malformed(end, f"it has {len(graphs)} main graphs instead of one")
         inputs, outputs, initializers = self._graph(graphs[0], 0)
         self._check_calls()
         return GraphSummary(
@@ -191,22 +141,22 @@ class _Guard:
 
     def _opset(self, span: Span, opsets: dict[str, int]) -> None:
         domain, version = "", 0
-        for field, number, content in self._fields(span, OPSET):
+        for field, number, content in self.file.fields(span, onnxfile.OPSET):
             if field == "domain":
-                domain = _canonical(self._text(content))
+                domain = _canonical(self.file.text(content))
             else:
-                version = _signed(number)
+                version = signed(number)
         if opsets.setdefault(domain, version) != version:
-            self._malformed(span[0], f"the domain {_show(domain)} has two opset versions")
+            self.file.malformed(span[0], f"the domain {_show(domain)} has two opset versions")
 
     def _function(self, span: Span) -> None:
         name = domain = ""
-        for field, _, content in self._fields(span, FUNCTION):
+        for field, _, content in self.file.fields(span, onnxfile.FUNCTION):
             match field:
                 case "name":
-                    name = self._text(content)
+                    name = self.file.text(content)
                 case "domain":
-                    domain = _canonical(self._text(content))
+                    domain = _canonical(self.file.text(content))
                 case "node":
                     self._node(content, 0)
                 case "attribute_proto":
@@ -218,7 +168,7 @@ class _Guard:
         if depth > MAX_DEPTH:
             self._unsafe(f"subgraphs are nested more than {MAX_DEPTH} deep; export a flatter graph")
         inputs, outputs, initializers = list[Span](), list[Span](), set[str]()
-        for field, _, content in self._fields(span, GRAPH):
+        for field, _, content in self.file.fields(span, onnxfile.GRAPH):
             match field:
                 case "node":
                     self._node(content, depth)
@@ -235,18 +185,18 @@ class _Guard:
     def _node(self, span: Span, depth: int) -> None:
         name = operator = domain = ""
         inputs, outputs, attributes = list[str](), list[str](), list[Span]()
-        for field, _, content in self._fields(span, NODE):
+        for field, _, content in self.file.fields(span, onnxfile.NODE):
             match field:
                 case "input":
-                    inputs.append(self._text(content))
+                    inputs.append(self.file.text(content))
                 case "output":
-                    outputs.append(self._text(content))
+                    outputs.append(self.file.text(content))
                 case "name":
-                    name = self._text(content)
+                    name = self.file.text(content)
                 case "op_type":
-                    operator = self._text(content)
+                    operator = self.file.text(content)
                 case "domain":
-                    domain = _canonical(self._text(content))
+                    domain = _canonical(self.file.text(content))
                 case "attribute":
                     attributes.append(content)
         called = f"{domain}::{operator}" if domain else operator
@@ -266,7 +216,7 @@ class _Guard:
 
     def _attribute(self, span: Span, owner: str, depth: int) -> None:
         # AttributeProto.type says which of these counts; all are checked, whatever it says.
-        for field, _, content in self._fields(span, ATTRIBUTE):
+        for field, _, content in self.file.fields(span, onnxfile.ATTRIBUTE):
             match field:
                 case "t" | "tensors":
                     self._tensor(content, owner)
@@ -278,10 +228,10 @@ class _Guard:
     def _tensor(self, span: Span, owner: str) -> str:
         """Check where a tensor's data is, and give its name."""
         name, external = "", False
-        for field, number, content in self._fields(span, TENSOR):
+        for field, number, content in self.file.fields(span, onnxfile.TENSOR):
             match field:
                 case "name":
-                    name = self._text(content)
+                    name = self.file.text(content)
                 case "external_data":
                     external = True
                 case "data_location":
@@ -296,7 +246,7 @@ class _Guard:
     def _sparse_tensor(self, span: Span, owner: str) -> str:
         """Check both tensors of a sparse tensor, and give its name, which is that of its values."""
         name = ""
-        for field, _, content in self._fields(span, SPARSE_TENSOR):
+        for field, _, content in self.file.fields(span, onnxfile.SPARSE_TENSOR):
             if field == "values":
                 name = self._tensor(content, owner)
             elif field == "indices":
@@ -307,95 +257,37 @@ class _Guard:
         # A message that is given twice is merged, as parsers do: the last number holds, lists are joined.
         name, elem_type, dims, is_tensor = "", 0, list[Span](), True
         stated = False
-        for field, _, content in self._fields(span, VALUE):
+        for field, _, content in self.file.fields(span, onnxfile.VALUE):
             if field == "name":
-                name = self._text(content)
+                name = self.file.text(content)
                 continue
-            for kind, _, tensor in self._fields(content, TYPE):
+            for kind, _, tensor in self.file.fields(content, onnxfile.TYPE):
                 is_tensor &= kind == "tensor_type"
-                for part, number, shape in self._fields(tensor, TENSOR_TYPE) if is_tensor else ():
+                for part, number, shape in self.file.fields(tensor, onnxfile.TENSOR_TYPE) if is_tensor else ():
                     if part == "elem_type":
                         elem_type = number
                     else:
                         stated = True
-                        dims += [dim for _, _, dim in self._fields(shape, SHAPE)]
-        if not (is_tensor and stated and 0 < elem_type < len(DTYPES)):
-            self._malformed(span[0], f"{_show(name)} is not a tensor of a known type with a stated shape")
-        return TensorInfo(name=name, dtype=DTYPES[elem_type], shape=tuple(map(self._dim, dims)))
+                        dims += [dim for _, _, dim in self.file.fields(shape, onnxfile.SHAPE)]
+        if not (is_tensor and stated and 0 < elem_type < len(onnxfile.DTYPES)):
+            self.file.malformed(span[0], f"{_show(name)} is not a tensor of a known type with a stated shape")
+        return TensorInfo(name=name, dtype=onnxfile.DTYPES[elem_type], shape=tuple(map(self._dim, dims)))
 
     def _dim(self, span: Span) -> int | str | None:
         dim: int | str | None = None
-        for field, number, content in self._fields(span, DIM):
+        for field, number, content in self.file.fields(span, onnxfile.DIM):
             if field == "dim_value":
-                dim = _signed(number)
+                dim = signed(number)
             elif field == "dim_param":
-                dim = self._text(content) or None
+                dim = self.file.text(content) or None
         return dim
 
-    # The wire format.
-
-    def _fields(self, span: Span, message: Message) -> Iterator[tuple[str, int, Span]]:
-        """Give each known field of a message: its name, its number if it is a varint, its bytes if it has a length."""
-        at, end = span
-        while at < end:
-            start = at
-            tag, at = self._varint(at, end)
-            number, wire = tag >> 3, tag & 7
-            if number == 0 or tag >> 32 or at - start > 5:  # a longer tag means one thing here and another elsewhere
-                self._malformed(start, "a field has an impossible number")
-            value, size = 0, 0
-            if wire == VARINT:
-                value, at = self._varint(at, end)
-            elif wire == LEN:
-                size, at = self._varint(at, end)
-            elif wire in FIXED:
-                size = FIXED[wire]
-            else:  # 3 and 4 are groups, which ONNX never had; 6 and 7 do not exist
-                self._malformed(start, f"a field has the wire type {wire}")
-            content = (at, at + size)
-            at += size
-            if at > end:
-                self._malformed(start, "a field ends past its message")
-            if number in message:
-                name, expected = message[number]
-                if wire != expected:
-                    self._malformed(start, f"the field {name} has the wire type {wire} instead of {expected}")
-                yield name, value, content
-
-    def _varint(self, at: int, end: int) -> tuple[int, int]:
-        """Read an unsigned number of up to 64 bits; give it and the position after it."""
-        value = 0
-        for i in range(10):
-            if at + i >= end:
-                self._malformed(at, "a number is cut off")
-            byte = self.data[at + i]
-            value |= (byte & 0x7F) << 7 * i
-            if byte < 0x80 and value < 1 << 64:
-                return value, at + i + 1
-        return self._malformed(at, "a number is longer than 64 bits")
-
-    def _text(self, span: Span) -> str:
-        try:
-            return self.data[span[0] : span[1]].decode()
-        except UnicodeDecodeError:
-            return self._malformed(span[0], "a name is not UTF-8")
-
-    def _malformed(self, at: int, found: str) -> NoReturn:
-        raise IntegrityError(
-            f"{self.file} is not a well-formed ONNX model: {found} (at byte {at}); copy or export the file again."
-        ) from None
-
     def _unsafe(self, found: str) -> NoReturn:
-        raise UnsafeGraphError(f"{self.file} may not be in a bundle: {found}.")
+        raise UnsafeGraphError(f"{self.file.name} may not be in a bundle: {found}.")
 
 
 def _canonical(domain: str) -> str:
     return "" if domain in ONNX_DOMAINS else domain
-
-
-def _signed(number: int) -> int:
-    """Read 64 bits as two's complement."""
-    return number - (1 << 64) if number >> 63 else number
 
 
 def _show(text: str) -> str:

@@ -20,9 +20,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1]))  # tests are no package; those of pixels share a module
-
 from pixel_models import SHAPE, colour_data, colour_pair
 
 import vaekit

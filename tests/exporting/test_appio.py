@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +17,6 @@ import torch
 from graphs_by_hand import Exported, graph, run
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
-
-sys.path.append(str(Path(__file__).parents[1]))  # tests are no package; those of pixels share a module
-
 from pixel_models import SHAPE, UNIT, colour_data, colour_pair, rounded
 
 import vaekit

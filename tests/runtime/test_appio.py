@@ -13,9 +13,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-
-sys.path.append(str(Path(__file__).parents[1]))  # tests are no package; those of pixels share a module
-
 from pixel_models import SHAPE, UNIT, colour_data, colour_pair, rounded
 
 import vaekit
