@@ -149,9 +149,10 @@ def _check_targets(out: Path | None, plot: Path | None, *, force: bool) -> None:
 
 def _write(report: Report, out: Path | None, plot: Path | None) -> None:
     from vaekit.runtime.bench.plot import picture
+    from vaekit.runtime.bench.stored import to_json
     from vaekit.storage import write_file
 
     if out is not None:
-        write_file(out, (json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n").encode())
+        write_file(out, (json.dumps(to_json(report), indent=2, allow_nan=False) + "\n").encode())
     if plot is not None:
         write_file(plot, picture(report, plot))

@@ -37,7 +37,9 @@ def progress(*, wanted: bool) -> Iterator[Progress]:
 def show(report: Report, written: Sequence[Path], *, as_json: bool) -> None:
     """Print a report: as JSON, or as tables."""
     if as_json:
-        print_json(report.to_json())
+        from vaekit.runtime.bench.stored import to_json
+
+        print_json(to_json(report))
         return
     _line(_machine(report))
     if report.machine.busy:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from vaekit.runtime.bench import measure, plan
-from vaekit.runtime.bench.results import Report
+from vaekit.runtime.bench.stored import from_json
 
 Run = Callable[..., Any]
 
@@ -43,7 +43,7 @@ def test_bench_prints_tables_and_advice_and_writes_what_was_asked_for(
     out, plot = tmp_path / "bench.json", tmp_path / "bench.svg"
     done = run("--half", "both", "--out", out, "--plot", plot)
     assert (done.code, done.err) == (0, "")
-    report = Report.from_json(json.loads(out.read_text()))
+    report = from_json(json.loads(out.read_text()))
     assert report.complete
     for half in ("encoder", "decoder"):
         for title in ("time of a call at batch 1", "items per second, by batch size", "a new process, from its start"):
@@ -60,7 +60,7 @@ def test_bench_prints_tables_and_advice_and_writes_what_was_asked_for(
 def test_the_tables_hold_the_numbers_of_the_report(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     done = run("--out", out)
-    report = Report.from_json(json.loads(out.read_text()))
+    report = from_json(json.loads(out.read_text()))
     for timing in report.timings:
         rows = [line.split() for line in done.out.splitlines() if line.startswith(timing.cell.name + " ")]
         assert len(rows) == 2  # latency, throughput
@@ -100,14 +100,14 @@ def test_graphs_for_pixels_stand_beside_the_others_in_all_that_is_shown(
     assert {timing["io"] for timing in json.loads(out.read_text())["timings"]} == {"float32", "uint8"}
     for io in ("float32", "uint8"):
         monkeypatch.setattr(plan, "QUICK_STARTS", 0)
-        report = Report.from_json(json.loads(bench("--io", io, "--json").out))
+        report = from_json(json.loads(bench("--io", io, "--json").out))
         assert {timing.cell.setting.io for timing in report.timings} == {io}
 
 
 def test_json_is_the_report_and_nothing_else(run: Run) -> None:
     done = run("--json")
     assert (done.code, done.err) == (0, "")
-    report = Report.from_json(json.loads(done.out))
+    report = from_json(json.loads(done.out))
     assert {timing.cell.batch for timing in report.timings} == {1, 4}
     assert report.plan.threads == (1,)
 
@@ -210,12 +210,12 @@ def test_an_interrupted_run_writes_and_prints_what_it_has(
     done = run("--out", out, "--plot", plot, *(["--json"] if as_json else []))
     assert done.code == 130
     assert done.err == "stopped after 0 of 0 starts and 3 of 6 rounds\n"
-    report = Report.from_json(json.loads(out.read_text()))
+    report = from_json(json.loads(out.read_text()))
     assert json.loads(out.read_text())["complete"] is False
     assert len(report.timings) == 4
     assert plot.read_bytes().startswith(b"\x89PNG")
     if as_json:
-        assert Report.from_json(json.loads(done.out)) == report
+        assert from_json(json.loads(done.out)) == report
     else:
         assert "decoder: items per second" in done.out
         assert "decoder for latency: none, since 3 rounds of measurements are too few" in done.out

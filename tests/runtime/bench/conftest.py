@@ -1,4 +1,4 @@
-"""Timings of settings that nobody measured, and a clock that goes when it is told to."""
+"""Timings and a report of settings that nobody measured, and a clock that goes when it is told to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from vaekit.runtime.bench.results import LEVELS, Cell, Setting, Timing
+from vaekit.runtime.bench.results import (
+    LEVELS,
+    Cell,
+    Disk,
+    Machine,
+    Pays,
+    Plan,
+    Recommendation,
+    Report,
+    Setting,
+    Start,
+    Timing,
+)
 from vaekit.runtime.bench.timing import quantiles
 
 
@@ -68,3 +80,31 @@ def timing() -> Callable[..., Timing]:
         )
 
     return make
+
+
+@pytest.fixture
+def report(timing: Callable[..., Timing]) -> Report:
+    """One of every record, most of int8 on two threads."""
+    setting = Setting("decoder", "int8", "cpu", 2)
+    machine = Machine("a processor", ("avx2",), (), 2, 8, 1 << 34, "a system", 0.1, None, {"numpy": "2.4"})
+    return Report(
+        bundle="small",
+        bundle_bytes=1234,
+        complete=False,
+        machine=machine,
+        plan=Plan(("decoder",), ("fp32", "int8"), ("cpu",), (1, 2), (1, 64), 0.5, 10, 3, ("float32", "uint8")),
+        resolution=4e-8,
+        skipped=("cuda: not here",),
+        baseline=Start(None, 0.3, (0.1, 0.11), {"import": 0.05}, 20_000_000, None, None),
+        starts=(Start(setting, 0.5, (0.2,), {"import": 0.1, "load": 0.05, "first_item": 0.01}, None, 5, 1.25),),
+        disk=(Disk("decoder", "int8", 300), Disk("decoder", "int8", 310, "uint8")),
+        timings=(
+            timing([1e-5, 2e-5], io="uint8"),
+            timing([2e-3] * 3, batch=64, precision="int8", threads=2, way="bound"),
+        ),
+        pays=(Pays("decoder", "fp32", "cpu, 2 threads", "1 thread", "never", None, 0.9, "text", "uint8"),),
+        settings=(
+            Recommendation("decoder", "latency", Cell(setting, "bound", 1), True, "text"),
+            Recommendation("decoder", "throughput", None, False, "none"),
+        ),
+    )

@@ -20,6 +20,7 @@ from vaekit.runtime.bench.child import checksum
 from vaekit.runtime.bench.measure import Bench, working_providers
 from vaekit.runtime.bench.plan import make_plan
 from vaekit.runtime.bench.results import LEVELS, Cell, Plan, Report, Setting
+from vaekit.runtime.bench.stored import from_json, to_json
 from vaekit.runtime.providers import CPU, CUDA
 
 needs_cuda = pytest.mark.skipif(
@@ -97,7 +98,7 @@ def test_bytes_on_disk_are_the_files(report: Report, small_bundle: Path) -> None
 
 
 def test_the_report_survives_its_json(report: Report) -> None:
-    assert Report.from_json(json.loads(json.dumps(report.to_json(), allow_nan=False))) == report
+    assert from_json(json.loads(json.dumps(to_json(report), allow_nan=False))) == report
 
 
 def test_latency_throughput_and_threads_are_advised_on(report: Report) -> None:
@@ -163,7 +164,7 @@ def test_an_interrupted_run_keeps_what_it_has(
     assert len(report.timings) == timings
     assert all(len(timing.rates) == rounds for timing in report.timings)
     assert all(one.cell is None for one in report.settings)  # two rounds advise nothing
-    assert Report.from_json(json.loads(json.dumps(report.to_json(), allow_nan=False))) == report
+    assert from_json(json.loads(json.dumps(to_json(report), allow_nan=False))) == report
 
 
 def test_progress_never_goes_back_and_ends_at_what_was_planned(bundle: Bundle) -> None:
@@ -255,7 +256,7 @@ def test_graphs_for_pixels_are_measured_beside_the_others(pixel_bundle: Path) ->
     assert [(pays.half, pays.what, pays.over, pays.io) for pays in report.pays] == [
         (half, "pixels on cpu", "float32 values", "uint8") for half in ("encoder", "decoder")
     ]
-    assert Report.from_json(json.loads(json.dumps(report.to_json(), allow_nan=False))) == report
+    assert from_json(json.loads(json.dumps(to_json(report), allow_nan=False))) == report
 
 
 def test_memory_is_counted_with_what_pixels_take(pixel_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

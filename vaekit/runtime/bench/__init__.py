@@ -1,6 +1,7 @@
 """What a bundle costs on this machine: latency, throughput, cold start, memory; and which setting that speaks for.
 
-    results.py   the records, and the JSON of --out, field by field
+    results.py   the records: what was found
+    stored.py    the JSON of --out and --json, field by field
     timing.py    fair timing: warm-up, calibration, rounds in turn; pure, with the clock as an argument
     plan.py      which settings and batch sizes are measured, and for how long
     ways.py      how a half is called: with NumPy arrays, bound, as a CUDA graph

@@ -1,41 +1,6 @@
-"""What `vaekit bench` found, as records, and the JSON of `--out` and `--json`.
+"""What `vaekit bench` found, as records; `stored` says what each field means, and writes them as JSON.
 
-Times are in seconds, sizes in bytes, rates in items per second. The JSON is one object:
-
-    format       "vaekit-bench"                     version    1
-    bundle       name of the model                  bundle_bytes   all files of the bundle
-    complete     false where the run was interrupted; what was measured until then is there
-    machine      processor, vector_units, gpus, cores_usable, cores_machine, memory, system, load_before, load_after
-                 (the one-minute load average, null where the system has none), versions (by package)
-    plan         halves, precisions, io ("float32" for the plain graphs, "uint8" for the app-ready ones), providers, threads,
-                 batches, seconds (for each timing), rounds, starts
-    resolution   smallest step that the clock shows
-    skipped      what could not be measured, each with its reason
-    baseline     a start of Python with `import numpy` alone, or null
-    starts       one object a setting: half, precision, provider, threads, io, and
-        first        the first start, which also fills the page cache; it is in none of the other numbers
-        seconds      each later one: from before the process is made until its first item is there
-        stages       medians of what the child saw: import, load, first_item; the rest is Python itself
-        resident     memory resident after the first item        peak   the most it ever was; null where unknown
-        checksum     weighted sum of that first item, equal to what this process computed
-    disk         bytes of each graph: half, precision, bytes, io
-    timings      one object a setting, way and batch size: half, precision, provider, threads, io, and
-        way          "call" (encode or decode, NumPy in and out), "bound" (the call that `bind` gives, whose arrays stay; on a
-                     GPU the outputs stay in its memory), "graph" (all stays there, and a CUDA graph is replayed)
-        batch        items a call
-        inner        calls in one timed block; above 1 only where a call is too short for the clock, and then the
-                     quantiles are those of blocks' means
-        first        the first call of this size, apart
-        blocks       timed blocks in all rounds
-        quantiles    seconds a call, at `quantile_levels`
-        rates        items per second of each round        medians, tails   p50 and p95 of each round, seconds a call
-    quantile_levels  the levels, 0 to 1
-    advice       pays: half, precision, what, over, verdict ("from", "never", "unclear"), batch (null unless "from"), gain
-                 (at the largest batch size), text, io; settings: half, purpose, cell (a timing's seven names), sure, text
-
-Reports that were written before there was `io` have none, and are of float32 graphs.
-
-Rounds of the same number were taken within the same seconds in all timings, so compare two timings round by round.
+Times are in seconds, sizes in bytes, rates in items per second.
 
 Needs: the standard library.
 """
@@ -44,10 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
-
-FORMAT: Final = "vaekit-bench"
-VERSION: Final = 1
+from typing import Final, NamedTuple
 
 LEVELS: Final = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 """Levels of the quantiles that are kept."""
@@ -90,15 +52,6 @@ class Cell(NamedTuple):
         """What it is, whatever the half and the batch: "fp32 cpu, 2 threads, bound"."""
         return f"{self.setting.name}, {self.way}"
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the seven names as JSON's types."""
-        return {**self.setting._asdict(), "way": self.way, "batch": self.batch}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Cell:
-        """Read the names."""
-        return cls(_setting(value), value["way"], value["batch"])
-
 
 class Spread(NamedTuple):
     """Lowest, median and highest of some values."""
@@ -114,7 +67,7 @@ class Spread(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """What was measured of one cell; the module's header has the fields."""
+    """What was measured of one cell; `stored` says what its fields mean."""
 
     cell: Cell
     inner: int
@@ -134,21 +87,9 @@ class Timing(NamedTuple):
         """Items per second: the median round, the slowest and the fastest."""
         return Spread.of(self.rates)
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the fields as JSON's types."""
-        fields = self._asdict()
-        del fields["cell"]
-        return {**self.cell.to_json(), **{name: _listed(value) for name, value in fields.items()}}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Timing:
-        """Read the fields."""
-        lists = (tuple(value[name]) for name in ("quantiles", "rates", "medians", "tails"))
-        return cls(Cell.from_json(value), value["inner"], value["first"], value["blocks"], *lists)
-
 
 class Start(NamedTuple):
-    """What was measured of fresh processes; the module's header has the fields. The baseline has no setting."""
+    """What was measured of fresh processes; `stored` says what its fields mean. The baseline has no setting."""
 
     setting: Setting | None
     first: float
@@ -157,20 +98,6 @@ class Start(NamedTuple):
     resident: int | None
     peak: int | None
     checksum: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the fields as JSON's types."""
-        fields = self._asdict()
-        del fields["setting"]
-        setting = {} if self.setting is None else self.setting._asdict()
-        return {**setting, **{name: _listed(value) for name, value in fields.items()}}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Start:
-        """Read the fields."""
-        setting = _setting(value) if "half" in value else None
-        names = ("stages", "resident", "peak", "checksum")
-        return cls(setting, value["first"], tuple(value["seconds"]), *(value[name] for name in names))
 
 
 class Disk(NamedTuple):
@@ -183,7 +110,7 @@ class Disk(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What the numbers were taken on; the module's header has the fields."""
+    """What the numbers were taken on; `stored` says what its fields mean."""
 
     processor: str
     vector_units: tuple[str, ...]
@@ -229,7 +156,7 @@ class Plan(NamedTuple):
 
 
 class Pays(NamedTuple):
-    """From which batch size on one thing is faster than another; the module's header has the fields."""
+    """From which batch size on one thing is faster than another; `stored` says what its fields mean."""
 
     half: str
     precision: str
@@ -251,19 +178,9 @@ class Recommendation(NamedTuple):
     sure: bool
     text: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the fields as JSON's types."""
-        return {**self._asdict(), "cell": self.cell and self.cell.to_json()}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Recommendation:
-        """Read the fields."""
-        cell = value["cell"] and Cell.from_json(value["cell"])
-        return cls(value["half"], value["purpose"], cell, value["sure"], value["text"])
-
 
 class Report(NamedTuple):
-    """Everything that one run found; the module's header has the fields."""
+    """Everything that one run found; `stored` says what its fields mean."""
 
     bundle: str
     bundle_bytes: int
@@ -283,48 +200,6 @@ class Report(NamedTuple):
         """The timing of a cell, or None where it was not measured."""
         return next((timing for timing in self.timings if timing.cell == cell), None)
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the report as JSON's types."""
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "bundle": self.bundle,
-            "bundle_bytes": self.bundle_bytes,
-            "complete": self.complete,
-            "machine": _plain(self.machine),
-            "plan": _plain(self.plan),
-            "resolution": self.resolution,
-            "skipped": list(self.skipped),
-            "baseline": self.baseline and self.baseline.to_json(),
-            "starts": [start.to_json() for start in self.starts],
-            "disk": [_plain(disk) for disk in self.disk],
-            "quantile_levels": list(LEVELS),
-            "timings": [timing.to_json() for timing in self.timings],
-            "advice": {
-                "pays": [_plain(pays) for pays in self.pays],
-                "settings": [recommendation.to_json() for recommendation in self.settings],
-            },
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Report:
-        """Read a report that `to_json` gave."""
-        return cls(
-            value["bundle"],
-            value["bundle_bytes"],
-            value["complete"],
-            Machine(**_tuples(value["machine"])),
-            Plan(**_tuples(value["plan"])),
-            value["resolution"],
-            tuple(value["skipped"]),
-            value["baseline"] and Start.from_json(value["baseline"]),
-            tuple(map(Start.from_json, value["starts"])),
-            tuple(Disk(**disk) for disk in value["disk"]),
-            tuple(map(Timing.from_json, value["timings"])),
-            tuple(Pays(**pays) for pays in value["advice"]["pays"]),
-            tuple(map(Recommendation.from_json, value["advice"]["settings"])),
-        )
-
 
 def graphs_name(precision: str, io: str) -> str:
     """Write what tells graphs apart as their files do: "fp32", and of those for pixels "fp32.uint8"."""
@@ -339,19 +214,3 @@ def count_of(number: int, noun: str) -> str:
 def unique(values: Iterable[str]) -> list[str]:
     """Each value once, in the order of their first places."""
     return list(dict.fromkeys(values))
-
-
-def _setting(value: Mapping[str, Any]) -> Setting:
-    return Setting(**{name: value[name] for name in Setting._fields if name in value})
-
-
-def _plain(record: Any) -> dict[str, Any]:
-    return {name: _listed(value) for name, value in record._asdict().items()}
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(part) if isinstance(part, list) else part for name, part in value.items()}
