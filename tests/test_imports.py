@@ -18,8 +18,20 @@ ROOT = Path(__file__).resolve().parents[1]
 
 BASE = "base"
 BASE_MODULES = {
-    *("bundle", "cores", "elbo", "errors", "fields", "graphguard", "graphinfo", "images", "latents", "manifest"),
-    *("appio", "noise", "onnxfile", "packing", "places", "plane", "precisions", "scores", "spec", "storage", "value"),
+    *("appio", "bundle", "cores", "elbo", "errors", "fields", "golden", "graphguard", "graphinfo", "images", "latents"),
+    *(
+        "manifest",
+        "noise",
+        "onnxfile",
+        "packing",
+        "places",
+        "plane",
+        "precisions",
+        "scores",
+        "spec",
+        "storage",
+        "value",
+    ),
 }
 PUBLIC = "public"
 """`vaekit/__init__.py`: gathers the public names of base and runtime."""

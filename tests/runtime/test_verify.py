@@ -14,7 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 import vaekit
-from vaekit.bundle import Bundle, Golden, describe_file
+from vaekit.bundle import Bundle, describe_file
 from vaekit.errors import IntegrityError, ShapeError
 from vaekit.runtime.verify import (
     Deviation,
@@ -157,7 +157,7 @@ def test_golden_items_that_the_model_does_not_take_are_refused(bundle_copy: Path
 def test_golden_vectors_that_were_changed_without_their_hash_are_refused(bundle_copy: Path) -> None:
     bundle = Bundle.open(bundle_copy)
     vae = vaekit.load(bundle, provider="cpu", threads=1)
-    (bundle_copy / "golden.npz").write_bytes(Golden.to_bytes(bundle.golden())[:-1])
+    (bundle_copy / "golden.npz").write_bytes(bundle.golden().to_bytes()[:-1])
     with pytest.raises(IntegrityError, match=r"golden\.npz"):
         verify_bundle(bundle, vae)
 

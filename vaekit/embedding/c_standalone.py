@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vaekit.bundle import Bundle, Golden
+from vaekit.bundle import Bundle
 from vaekit.embedding.c import (
     header_facts,
     model_facts,
@@ -33,6 +33,7 @@ from vaekit.embedding.files import (
 )
 from vaekit.embedding.layers import Layer, compute, quantise, read_chain
 from vaekit.errors import ConfigError, ExportError
+from vaekit.golden import Golden
 from vaekit.runtime.verify import difference, mean_difference
 
 SUMMARY: Final = "the decoder in one C file, weights inside; needs a C compiler and nothing else"

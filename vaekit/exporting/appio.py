@@ -36,13 +36,14 @@ from vaekit.appio import (
     scaled,
     to_pixels,
 )
-from vaekit.bundle import Bundle, Golden, describe_file, describe_graph
+from vaekit.bundle import Bundle, describe_file, describe_graph
 from vaekit.errors import ConfigError, VerificationError
 from vaekit.exporting.graphs import finish
 from vaekit.exporting.ortformat import to_ort
 from vaekit.exporting.rearrange import MOVES
 from vaekit.exporting.reference import GOLDEN_SEED, ModulePair, golden_vectors
 from vaekit.exporting.topology import all_nodes, drop_unused, users
+from vaekit.golden import Golden
 from vaekit.graphguard import inspect_graph
 from vaekit.graphinfo import IOS, GraphInfo
 from vaekit.manifest import HALVES, Manifest

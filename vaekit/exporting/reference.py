@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vaekit.bundle import Golden
 from vaekit.errors import ExportError, VerificationError
 from vaekit.exporting.graphs import evaluation_mode
+from vaekit.golden import Golden
 from vaekit.latents import reparameterise
 from vaekit.noise import noise
 from vaekit.runtime.vae import VAE

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import isnan
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vaekit.bundle import Bundle, Golden
+from vaekit.bundle import Bundle
 from vaekit.elbo import kl_divergence, reconstruction_loss
 from vaekit.latents import Posterior, reparameterise
 from vaekit.noise import noise
 from vaekit.runtime.vae import VAE
 from vaekit.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from vaekit.golden import Golden  # a start-up reads none
 
 BATCHES = (1, 2, 7)
 """Batch sizes at which the golden items are replayed, besides all of them at once."""
