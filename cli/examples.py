@@ -16,7 +16,7 @@ from vaekit.bundle import Bundle
 from vaekit.datasets import Split, load_dataset, options_for
 from vaekit.datasets.dataset import item_number
 from vaekit.errors import DataError
-from vaekit.images import load_image
+from vaekit.imagefile import load_image
 
 
 def examples(bundle: Bundle, data: str | None) -> Split:

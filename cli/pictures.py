@@ -35,7 +35,7 @@ from .graphics import HALF_BLOCK, Screen, encodable, screen_for
 RAMP = " .:-=+*#%@"  # black to white, in equal steps
 SMALLEST_READABLE = 16  # characters that a digit needs to be told apart
 GAP = 2  # columns between images; about as wide as the one line between rows is high
-LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as in images.load_image
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as in imagefile.load_image
 
 Codes = npt.NDArray[np.int64]
 NO_CELL = -1  # a cell that belongs to no image: a space in the terminal's own colours

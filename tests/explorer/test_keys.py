@@ -219,7 +219,8 @@ def test_e_encodes_an_item(app: ExploreApp, small_data_folder: Path) -> None:
 
 
 def test_e_encodes_a_file(app: ExploreApp, tmp_path: Path) -> None:
-    from vaekit.images import load_image, save_png
+    from vaekit.imagefile import load_image
+    from vaekit.images import save_png
 
     path = tmp_path / "digit.png"
     save_png(path, app.explorer.vae.sample(1, seed=9)[0])

@@ -1,6 +1,6 @@
 """One PNG, JPEG or WebP file to 8-bit pixels of a stated size and number of channels.
 
-Where `vaekit.images.load_image` fits one picture into a model's frame, this brings many to the frame that a model will be
+Where `vaekit.imagefile.load_image` fits one picture into a model's frame, this brings many to the frame that a model will be
 trained on: cut to a square around the middle rather than set on black, and laid over a background of the user's choice.
 
 Shapes: C channels, H rows, W columns.
