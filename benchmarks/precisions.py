@@ -32,11 +32,11 @@ from benchmarks.sidebyside import Spread, interleave, keep, onnx_calls, ratios
 from vaekit.bundle import builtin_bundle
 from vaekit.datasets import Dataset, load_dataset
 from vaekit.exporting.calibration import ITEMS, CalibrationData, calibration_data, ranges
+from vaekit.exporting.candidates import Halves, open_variant
 from vaekit.exporting.float16 import to_float16
 from vaekit.exporting.graphs import to_onnx
 from vaekit.exporting.quantize import INTEGER, float_layers, prepare, to_int8, to_int8_dynamic
 from vaekit.exporting.topology import name_nodes
-from vaekit.exporting.variants import Halves, open_variant
 from vaekit.runtime.evaluate import evaluate
 from vaekit.spec import DataSpec, ModelSpec
 from vaekit.training.convolutional import Convolutional

@@ -14,8 +14,8 @@ from onnx import numpy_helper
 import vaekit
 from vaekit.datasets import Dataset
 from vaekit.errors import ConfigError
+from vaekit.exporting.candidates import Halves, open_variant
 from vaekit.exporting.gate import Gate, Measured, lost_too_much, measure, not_worth_it, parse_gate
-from vaekit.exporting.variants import Halves, open_variant
 from vaekit.manifest import Manifest
 from vaekit.runtime.evaluate import Evaluation, evaluate
 

@@ -17,7 +17,7 @@ import vaekit
 from vaekit.bundle import Bundle
 from vaekit.datasets import Dataset, Split
 from vaekit.errors import ConfigError, DataError, ExportError, OutputError, ShapeError, VerificationError
-from vaekit.exporting import Gate, ModulePair, Report, export_bundle, variants
+from vaekit.exporting import Gate, ModulePair, Report, candidates, export_bundle, variants
 from vaekit.exporting import export as export_module
 from vaekit.exporting.card import model_card
 from vaekit.exporting.precision import MARGIN, wanted_precisions
@@ -195,7 +195,7 @@ def test_one_scale_a_tensor_may_lose_a_tenth_of_what_the_gate_allows(
         102.0 + 0.1 * more * 5,
     ]  # three methods with one a channel, the best of them with one a tensor
     left = losses * 2
-    monkeypatch.setattr(variants, "_negative_elbo", lambda *_: left.pop(0))
+    monkeypatch.setattr(candidates, "_negative_elbo", lambda *_: left.pop(0))
     bundle = export(precisions=("int8",), gate=Gate(5.0, "nats", min_gain=1.0, force=True))
     assert left == []
     calibration = bundle.manifest.precisions["int8"].calibration
@@ -416,7 +416,8 @@ def test_all_integers_are_tried_first_then_the_smaller_file_with_one_layer_in_fl
         sizes.append(len(graphs.encoder) + len(graphs.decoder))
         return opened(vae, name, graphs)
 
-    monkeypatch.setattr(variants, "open_variant", noting)
+    for module in (candidates, variants):
+        monkeypatch.setattr(module, "open_variant", noting)
     monkeypatch.setattr(variants, "lost_too_much", lambda *_: ("too much",))
     with pytest.warns(UserWarning, match="int8 is not in the bundle: too much"):
         export(precisions=("int8",), gate=ANY_GAIN)
@@ -437,7 +438,7 @@ def broken(content: bytes) -> bytes:
 
 
 def test_what_gives_nan_never_ships(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variants, "to_float16", lambda content: broken(to_float16(content)))
+    monkeypatch.setattr(candidates, "to_float16", lambda content: broken(to_float16(content)))
     from vaekit.exporting.float16 import to_float16
 
     reports: list[Report] = []
@@ -466,7 +467,7 @@ def test_a_failed_export_leaves_the_bundle_that_was_there(
     before = {path.name: path.read_bytes() for path in bundle_copy.iterdir()}
     with pytest.raises(OutputError, match="exists already"):
         export(precisions=("fp16",))
-    monkeypatch.setattr(variants, "to_float16", lambda _: (_ for _ in ()).throw(ExportError("no.")))
+    monkeypatch.setattr(candidates, "to_float16", lambda _: (_ for _ in ()).throw(ExportError("no.")))
     with pytest.raises(ExportError, match=r"no\."):
         export(precisions=("fp16",), overwrite=True)
     assert {path.name: path.read_bytes() for path in bundle_copy.iterdir()} == before

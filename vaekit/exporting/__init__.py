@@ -4,7 +4,7 @@
     reference.py    the model in torch: golden vectors, and the comparison with them
     export.py       a checkpoint, or any pair of modules -> graphs, golden vectors, manifest: verified, then in place
     precision.py    which precisions are asked for
-    variants.py     the other precisions: made, measured, passed through the gate
+    variants.py     the other precisions: made, measured, passed through the gate; candidates.py has the ways to make them
     float16.py      a graph in half precision
     quantize.py     a graph in 8-bit integers, prepared by rearrange.py, with the ranges of calibration.py
     gate.py         what a variant must hold                        rates.py      how fast each is here

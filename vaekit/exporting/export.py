@@ -26,13 +26,14 @@ from vaekit.datasets.rows import spread
 from vaekit.errors import CheckpointError, DataError, ExportError, OutputError, ShapeError, VerificationError
 from vaekit.exporting.appio import make_app_ready, wanted_layout
 from vaekit.exporting.calibration import ITEMS as CALIBRATION_ITEMS
+from vaekit.exporting.candidates import Halves, OnStep
 from vaekit.exporting.card import model_card
 from vaekit.exporting.gate import Gate
 from vaekit.exporting.graphs import OPSET, to_onnx
 from vaekit.exporting.ortformat import to_ort
 from vaekit.exporting.precision import wanted_precisions
 from vaekit.exporting.reference import COMPARED, GOLDEN_SEED, TOLERANCES, ModulePair, compare, golden_vectors
-from vaekit.exporting.variants import Halves, OnStep, Report, make_variants, refuse_early
+from vaekit.exporting.variants import Report, make_variants, refuse_early
 from vaekit.graphguard import inspect_graph
 from vaekit.images import grid, png_bytes
 from vaekit.manifest import HALVES, FileInfo, GraphInfo, LatentStatistics, Manifest, PrecisionInfo, ScoreStatistics

@@ -18,7 +18,7 @@ unless a session asks for exact ones, as vaekit's do (`session.x64quantprecision
 
 With one scale a channel the weights are finer. With one a tensor ONNX Runtime's fully connected product (QGemm) is quicker: it
 goes through the scales and zero points of all channels in every call. And where a host does not ask for exact sums, they
-overflow seldom, since most weights are far from 127. `vaekit.exporting.variants` measures which to take.
+overflow seldom, since most weights are far from 127. `vaekit.exporting.candidates` measures which to take.
 
 Needs: onnx, ONNX Runtime.
 """
