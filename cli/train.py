@@ -1,34 +1,30 @@
-"""`vaekit train`: from a data set to a run with checkpoints, with a progress bar."""
+"""`vaekit train`: from a data set to a run with checkpoints, with a progress bar. `train_options` has what decides the run."""
 
 from __future__ import annotations
 
 import shlex
 import signal
 from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from vaekit.datasets.options import DataOptions
 from vaekit.errors import ConfigError
-from vaekit.training.config import Device, Precision, Schedule, TrainConfig
+from vaekit.training.config import TrainConfig
 
+from . import train_options
 from .console import console, error_console, print_json, training_extra
-from .data_options import (
-    DataArgument,
-    from_command_line,
-    read_data,
-    reads_data,
-)
+from .data_options import DataArgument, from_command_line, read_data, reads_data
 from .options import JsonOption, QuietOption
 from .terminal import TerminatedError, sigterm_raises
+from .train_options import chosen_options, configured
 from .train_preview import check_preview
 from .train_report import TrainReport
 
-DEFAULT = TrainConfig()
-MODEL, OBJECTIVE, OPTIMISER = "The model", "The objective", "The optimiser"
+DEFAULT: Final = TrainConfig()
+HIDDEN: Final = ",".join(map(str, DEFAULT.hidden))
 
 
 @reads_data
@@ -50,147 +46,33 @@ def train(
             "--config", metavar="FILE", help="A TOML file of options, as each run writes; others go before it."
         ),
     ] = None,
-    kind: Annotated[
-        str, typer.Option("--kind", metavar="vae|ae", rich_help_panel=MODEL, help="`ae` is the classic autoencoder.")
-    ] = DEFAULT.kind,
-    arch: Annotated[
-        str,
-        typer.Option(
-            "--arch", metavar="auto|mlp|conv|resnet", rich_help_panel=MODEL, help="The network; `auto` is `mlp`."
-        ),
-    ] = DEFAULT.arch,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", metavar="PACKAGE.MODULE:CLASS", rich_help_panel=MODEL, help="A network of your own instead."
-        ),
-    ] = None,
-    hidden: Annotated[
-        str,
-        typer.Option(
-            "--hidden", metavar="W[,W…]", rich_help_panel=MODEL, help="`mlp`: widths of the encoder's hidden layers."
-        ),
-    ] = ",".join(map(str, DEFAULT.hidden)),
-    depth: Annotated[
-        int | None,
-        typer.Option("--depth", rich_help_panel=MODEL, help="`conv`, `resnet`: layers or blocks at each resolution."),
-    ] = None,
-    width: Annotated[
-        int | None,
-        typer.Option("--width", rich_help_panel=MODEL, help="`conv`, `resnet`: channels at the highest resolution."),
-    ] = None,
-    dense: Annotated[
-        int | None,
-        typer.Option(
-            "--dense",
-            rich_help_panel=MODEL,
-            help="`conv`, `resnet`: units of a hidden layer beside the code; none without it.",
-        ),
-    ] = None,
-    latent: Annotated[int, typer.Option("--latent", rich_help_panel=MODEL, help="Latent dimensions.")] = DEFAULT.latent,
-    likelihood: Annotated[
-        str,
-        typer.Option(
-            "--likelihood",
-            metavar="bernoulli|gaussian|discretized-logistic",
-            rich_help_panel=OBJECTIVE,
-            help="Cross-entropy, squared error, or 8-bit levels (gives bits per dimension). Without it `bernoulli`, or "
-            "for values beyond 0 to 1, or with --scale, `gaussian`.",
-        ),
-    ] = DEFAULT.likelihood,
-    scale: Annotated[
-        str | None,
-        typer.Option(
-            "--scale",
-            metavar="NUMBER|learned",
-            rich_help_panel=OBJECTIVE,
-            help="`gaussian`: the standard deviation; `discretized-logistic`: the logistic's scale.",
-        ),
-    ] = None,
-    objective: Annotated[
-        str,
-        typer.Option(
-            "--objective", metavar="elbo|iwae", rich_help_panel=OBJECTIVE, help="`iwae`: the importance-weighted bound."
-        ),
-    ] = DEFAULT.objective,
-    importance_samples: Annotated[
-        int,
-        typer.Option("--importance-samples", metavar="K", rich_help_panel=OBJECTIVE, help="`iwae`: samples an item."),
-    ] = DEFAULT.importance_samples,
-    beta: Annotated[
-        float,
-        typer.Option("--beta", rich_help_panel=OBJECTIVE, help="Weight of the KL in the loss; 1 is the ELBO."),
-    ] = DEFAULT.beta,
-    kl_warmup: Annotated[
-        int,
-        typer.Option(
-            "--kl-warmup", metavar="STEPS", rich_help_panel=OBJECTIVE, help="Steps over which that weight rises from 0."
-        ),
-    ] = DEFAULT.kl_warmup,
-    free_bits: Annotated[
-        float,
-        typer.Option(
-            "--free-bits",
-            metavar="NATS",
-            rich_help_panel=OBJECTIVE,
-            help="KL that each latent dimension has for nothing.",
-        ),
-    ] = DEFAULT.free_bits,
-    binarize: Annotated[
-        str,
-        typer.Option(
-            "--binarize",
-            metavar="none|dynamic",
-            rich_help_panel=OBJECTIVE,
-            help="`dynamic`: draw each pixel as 0 or 1, anew each time.",
-        ),
-    ] = DEFAULT.binarize,
-    epochs: Annotated[
-        int, typer.Option("--epochs", rich_help_panel=OPTIMISER, help="Passes over the training items.")
-    ] = DEFAULT.epochs,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", rich_help_panel=OPTIMISER, help="Items a step, of all processes together.")
-    ] = DEFAULT.batch_size,
-    learning_rate: Annotated[
-        float, typer.Option("--learning-rate", rich_help_panel=OPTIMISER, help="Adam's step size.")
-    ] = DEFAULT.learning_rate,
-    schedule: Annotated[
-        Schedule,
-        typer.Option(
-            "--schedule", rich_help_panel=OPTIMISER, help="`cosine` lets the learning rate fall to 0 over the run."
-        ),
-    ] = DEFAULT.schedule,
-    warmup: Annotated[
-        int, typer.Option("--warmup", rich_help_panel=OPTIMISER, help="Steps over which the learning rate rises.")
-    ] = DEFAULT.warmup,
-    grad_clip: Annotated[
-        float,
-        typer.Option("--grad-clip", metavar="NORM", rich_help_panel=OPTIMISER, help="Longest gradient; 0 clips none."),
-    ] = DEFAULT.grad_clip,
-    ema: Annotated[
-        float,
-        typer.Option(
-            "--ema",
-            metavar="DECAY",
-            rich_help_panel=OPTIMISER,
-            help="Export a running average of the weights, e.g. 0.999.",
-        ),
-    ] = DEFAULT.ema,
-    seed: Annotated[
-        int, typer.Option("--seed", rich_help_panel=OPTIMISER, help="Decides weights, order and noise.")
-    ] = DEFAULT.seed,
-    device: Annotated[
-        Device, typer.Option("--device", rich_help_panel=OPTIMISER, help="Where to train.")
-    ] = DEFAULT.device,
-    precision: Annotated[
-        Precision, typer.Option("--precision", rich_help_panel=OPTIMISER, help="`bf16`: matrix products in bfloat16.")
-    ] = DEFAULT.precision,
-    compile_step: Annotated[
-        bool | None,
-        typer.Option(
-            "--compile/--no-compile", rich_help_panel=OPTIMISER, help="Compile the step; needs a C++ compiler."
-        ),
-    ] = DEFAULT.compile,
+    kind: train_options.KindOption = DEFAULT.kind,
+    arch: train_options.ArchOption = DEFAULT.arch,
+    model: train_options.ModelOption = None,
+    hidden: train_options.HiddenOption = HIDDEN,
+    depth: train_options.DepthOption = None,
+    width: train_options.WidthOption = None,
+    dense: train_options.DenseOption = None,
+    latent: train_options.LatentOption = DEFAULT.latent,
+    likelihood: train_options.LikelihoodOption = DEFAULT.likelihood,
+    scale: train_options.ScaleOption = None,
+    objective: train_options.ObjectiveOption = DEFAULT.objective,
+    importance_samples: train_options.ImportanceSamplesOption = DEFAULT.importance_samples,
+    beta: train_options.BetaOption = DEFAULT.beta,
+    kl_warmup: train_options.KlWarmupOption = DEFAULT.kl_warmup,
+    free_bits: train_options.FreeBitsOption = DEFAULT.free_bits,
+    binarize: train_options.BinarizeOption = DEFAULT.binarize,
+    epochs: train_options.EpochsOption = DEFAULT.epochs,
+    batch_size: train_options.BatchSizeOption = DEFAULT.batch_size,
+    learning_rate: train_options.LearningRateOption = DEFAULT.learning_rate,
+    schedule: train_options.ScheduleOption = DEFAULT.schedule,
+    warmup: train_options.WarmupOption = DEFAULT.warmup,
+    grad_clip: train_options.GradClipOption = DEFAULT.grad_clip,
+    ema: train_options.EmaOption = DEFAULT.ema,
+    seed: train_options.SeedOption = DEFAULT.seed,
+    device: train_options.DeviceOption = DEFAULT.device,
+    precision: train_options.PrecisionOption = DEFAULT.precision,
+    compile_step: train_options.CompileOption = DEFAULT.compile,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write numbers and pictures for TensorBoard into the run's folder.")
     ] = False,
@@ -225,8 +107,8 @@ def train(
         config, source, options, folder = info.config, info.data, info.data_options, resume
     else:
         file = FileConfig() if config_file is None else read_config(config_file)
-        chosen = {**file.train, **_chosen(context)}
-        config = _config(chosen, real_values=False)  # before the data is read, which may take long
+        chosen = {**file.train, **chosen_options(context)}
+        config = configured(chosen, real_values=False)  # before the data is read, which may take long
         options = merged(DataOptions, file=file.data, given=given)
         source = data if file.source is None or from_command_line(context, ["data"]) else file.source
         folder = out or Path("runs") / Path(source).resolve().name
@@ -240,7 +122,7 @@ def train(
             first = process.first(lambda: read_data(source, options, quiet=quiet or silent))
             dataset = first or read_data(source, options, quiet=True)
             if resume is None and dataset.spec.range is None:
-                config = _config(chosen, real_values=True)
+                config = configured(chosen, real_values=True)
             report = TrainReport(config, dataset.spec, quiet=quiet or silent, silent=silent)
             report.begin(dataset)
             if tensorboard and is_first():
@@ -272,44 +154,6 @@ def train(
         print_json({"run": str(folder), "epoch": checkpoint.epoch, **checkpoint.history[-1]})
     else:
         console().print(f"wrote {folder}, epoch {checkpoint.epoch}", markup=False, soft_wrap=True)
-
-
-def _chosen(context: typer.Context) -> dict[str, Any]:
-    """Those of the model's and the trainer's options that stand on the command line, as `TrainConfig` takes them."""
-    names = {field.name for field in fields(TrainConfig)} - {"compile"} | {"compile_step"}
-    chosen = from_command_line(context, names & set(context.params))
-    if "compile_step" in chosen:
-        chosen["compile"] = chosen.pop("compile_step")
-    if "hidden" in chosen:
-        chosen["hidden"] = _widths(chosen["hidden"])
-    if "scale" in chosen:
-        chosen["scale"] = _scale(chosen["scale"])
-    return chosen
-
-
-def _config(chosen: dict[str, Any], *, real_values: bool) -> TrainConfig:
-    """Make the configuration; for real values, where no likelihood was chosen, a Gaussian one with a learned scale.
-
-    Raises:
-        ConfigError: The options have no meaning together.
-    """
-    if "likelihood" not in chosen and (real_values or "scale" in chosen):
-        chosen = {"scale": "learned", **chosen, "likelihood": "gaussian"}
-    return TrainConfig(**chosen)
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(width) for width in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--hidden {text!r}: give widths separated by commas, e.g. 400 or 512,256.") from None
-
-
-def _scale(text: str) -> float | str:
-    try:
-        return text if text == "learned" else float(text)
-    except ValueError:
-        raise ConfigError(f"--scale {text!r}: give a positive number, or `learned`.") from None
 
 
 def _refuse_other_options(context: typer.Context) -> None:
