@@ -152,7 +152,7 @@ def test_every_import_is_one_that_the_room_may_have(path: Path) -> None:
         outside = top in sys.stdlib_module_names or top in OUTSIDE[here]
         if path.name == "imported.py" and name == "name":  # the module that the user names
             continue
-        pillow = path.name in ("images.py", "imagefile.py") and top == "PIL"  # inside functions; the next test holds where
+        pillow = path.name in ("images.py", "imagefile.py") and top == "PIL"  # inside functions, as is held below
         if not (room(name) in MAY_IMPORT[here] if top == "vaekit" else outside or pillow):
             wrong.append(f"{path.relative_to(ROOT)}:{line} ({here}) imports {name}")
     assert wrong == []

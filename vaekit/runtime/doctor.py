@@ -3,6 +3,8 @@
 `diagnose` looks and reports; it repairs nothing. It does not raise for what it finds: a broken installation or a damaged
 bundle is a finding.
 
+`trial` tries ONNX Runtime's providers, and `libraries` looks for what CUDA's needs.
+
 Needs: NumPy; ONNX Runtime where it is installed. Must not import: torch, onnx (their versions come from their metadata).
 """
 
@@ -14,13 +16,10 @@ import os
 import platform
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
-
-import numpy as np
 
 import vaekit
 from vaekit.bundle import Bundle
@@ -28,7 +27,9 @@ from vaekit.cores import count_cores
 from vaekit.errors import BundleNotFoundError, MissingDependencyError, VaekitError
 from vaekit.manifest import HALVES, GraphInfo
 from vaekit.runtime.libraries import DRIVER, cuda_libraries, missing_libraries, nvidia_driver
+from vaekit.runtime.opsets import oldest_onnxruntime
 from vaekit.runtime.providers import CPU, CUDA, INSTALL, REMOVE, Options, import_onnxruntime, open_session, short_name
+from vaekit.runtime.trial import first_line, standard_error, try_provider
 
 Status = Literal["ok", "warn", "error"]
 
@@ -54,37 +55,6 @@ PYTHON: Final = (3, 11)
 BASE: Final = ("numpy", "pillow", "typer", "rich")
 TRAINING: Final = ("torch", "onnx", "onnxscript", "safetensors")
 
-HIGHEST: Final = {
-    14: (18, 8),
-    15: (19, 8),
-    16: (19, 9),
-    17: (20, 9),
-    18: (21, 10),
-    21: (22, 10),
-    23: (23, 11),
-    24: (25, 13),
-    25: (26, 13),
-    32: (28, 14),
-}
-"""Highest ONNX opset and IR version by ONNX Runtime's 1.x; a version that is not listed has the row above it.
-
-Source: onnxruntime.ai/docs/reference/compatibility.html up to 1.20; from there on measured: a graph of one Relu was loaded
-with each opset and IR version by the last patch release of every 1.x from 1.21 to 1.32.
-"""
-
-# y = x @ [[1, 2], [3, 4]], opset 13, IR version 7. The numbers are exact in any precision that a provider may pick.
-PROBE: Final = (
-    b"\x08\x07"  # ModelProto.ir_version
-    b"\x3a\x5f"  # .graph, 95 bytes
-    b"\x0a\x11\x0a\x01x\x0a\x01w\x12\x01y\x22\x06MatMul"  # .node: inputs x and w, output y
-    b"\x12\x01g"  # .name
-    b"\x2a\x1b\x08\x02\x08\x02\x10\x01"  # .initializer: dims 2, 2, float32,
-    b"\x22\x10\x00\x00\x80\x3f\x00\x00\x00\x40\x00\x00\x40\x40\x00\x00\x80\x40\x42\x01w"  # float_data 1 2 3 4, name w
-    b"\x5a\x14\x0a\x01x\x12\x0f\x0a\x0d\x08\x01\x12\x09\x0a\x03\x12\x01n\x0a\x02\x08\x02"  # .input: x, float32 (n, 2)
-    b"\x62\x14\x0a\x01y\x12\x0f\x0a\x0d\x08\x01\x12\x09\x0a\x03\x12\x01n\x0a\x02\x08\x02"  # .output: y, float32 (n, 2)
-    b"\x42\x04\x0a\x00\x10\x0d"  # .opset_import: domain "", version 13
-)
-
 
 def diagnose(bundle: str | os.PathLike[str] | None = None) -> list[Finding]:
     """Look at everything that vaekit's runtime depends on.
@@ -105,14 +75,6 @@ def diagnose(bundle: str | os.PathLike[str] | None = None) -> list[Finding]:
         *_cores(),
         *_bundle(bundle),
     ]
-
-
-def oldest_onnxruntime(opset: int, ir_version: int) -> str | None:
-    """Give the oldest ONNX Runtime that loads a graph, e.g. "1.14", or None where it is newer than `HIGHEST` knows."""
-    for minor, (highest_opset, highest_ir) in HIGHEST.items():
-        if opset <= highest_opset and ir_version <= highest_ir:
-            return f"1.{minor}"
-    return None
 
 
 def _python() -> Iterator[Finding]:
@@ -155,7 +117,7 @@ def _onnxruntime() -> Iterator[Finding]:
             f"`pip uninstall -y {' '.join(names)}`, then only one of these: {INSTALL}.",
         )
     try:
-        with _standard_error():
+        with standard_error():
             onnxruntime = import_onnxruntime()
             available = list(onnxruntime.get_available_providers())
     except MissingDependencyError as error:
@@ -163,7 +125,7 @@ def _onnxruntime() -> Iterator[Finding]:
             yield Finding(what, "error", "not installed", f"{INSTALL}.")
         elif len(wheels) == 1:
             reason = (
-                _first_line(error.__cause__)
+                first_line(error.__cause__)
                 if error.__cause__
                 else "its files are gone, as after removing a second wheel"
             )
@@ -182,26 +144,17 @@ def _onnxruntime() -> Iterator[Finding]:
 
 
 def _provider(name: str) -> Finding:
-    """Run the probe on one provider, and compare with NumPy."""
-    what = f"provider {short_name(name)}"
-    x = np.array([[1, 1], [2, -1]], np.float32)
-    expected = x @ np.array([[1, 2], [3, 4]], np.float32)
-    try:
-        with _standard_error() as said:
-            opened = open_session(PROBE, Options(short_name(name), threads=1), name="a graph of one MatMul")
-            (y,) = opened.session.run(["y"], {"x": x})
-    # A provider's failure is the finding, whatever its type.
-    except Exception as error:  # noqa: BLE001
-        reason = _loader_reason(said) or (_first_line(error.__cause__) if error.__cause__ else str(error))
-        if name == CPU:
-            return Finding(what, "error", f"does not work: {reason}", f"`{REMOVE}`, then {INSTALL}.")
+    """Try one provider, and say what to do where it fails."""
+    what, trial = f"provider {short_name(name)}", try_provider(name)
+    if trial.reason and name == CPU:
+        return Finding(what, "error", f"does not work: {trial.reason}", f"`{REMOVE}`, then {INSTALL}.")
+    if trial.reason:
         advice = "Install its libraries, or leave it: vaekit uses it only where it is asked for."
         if name == CUDA:
             advice = "See the NVIDIA driver and the CUDA libraries below; until then provider='auto' uses the CPU."
-        return Finding(what, "warn", f"does not load: {reason}", advice)
-    if not np.array_equal(y, expected):
-        status: Status = "error" if name == CPU else "warn"
-        return Finding(what, status, f"gives wrong numbers: {y.tolist()} instead of {expected.tolist()}")
+        return Finding(what, "warn", f"does not load: {trial.reason}", advice)
+    if trial.wrong:
+        return Finding(what, "error" if name == CPU else "warn", f"gives wrong numbers: {trial.wrong}")
     return Finding(what, "ok", "loads, and multiplies two matrices right")
 
 
@@ -290,7 +243,7 @@ def _graph(bundle: Bundle, half: str, precision: str) -> Finding:
     oldest = oldest_onnxruntime(info.opset, info.ir_version)
     found = f"opset {info.opset}, IR version {info.ir_version}, for ONNX Runtime {oldest or '?'} and newer"
     try:
-        with _standard_error():
+        with standard_error():
             open_session(content, Options("cpu", threads=1), name=what)
     except MissingDependencyError:
         return Finding(what, "warn", f"{found}: not tried, since ONNX Runtime does not work here")
@@ -328,34 +281,3 @@ def _floors() -> dict[str, str]:
 def _numbers(version: str) -> tuple[int, ...]:
     """Turn "2.13.0+cpu" into (2, 13, 0), so that versions compare as numbers."""
     return tuple(map(int, re.findall(r"\d+", version.partition("+")[0])[:3]))
-
-
-@contextlib.contextmanager
-def _standard_error() -> Iterator[list[str]]:
-    """Catch what native code writes to file descriptor 2, and append it to the list that is handed out."""
-    caught: list[str] = []
-    try:
-        saved = os.dup(2)
-    except OSError:  # a process without standard error
-        yield caught
-        return
-    with tempfile.TemporaryFile() as file:
-        sys.stderr.flush()
-        os.dup2(file.fileno(), 2)
-        try:
-            yield caught
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            file.seek(0)
-            caught.append(file.read().decode(errors="replace"))
-
-
-def _loader_reason(said: list[str]) -> str:
-    """Find the dynamic loader's own words in ONNX Runtime's log."""
-    found = re.search(r"with error:\s*(.+)", "".join(said))
-    return found[1].strip() if found else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:300]
