@@ -1,7 +1,8 @@
 """The screen of `vaekit explore`, built on textual: what is shown comes from `vaekit.explorer`.
 
-    app.py       the application: keys, layout, what each key does
+    app.py       the application: its widgets, what each key does
     keys.py      every key and what it does, in one table
+    layout.py    where each widget stands                 words.py     title, facts, hints
     drawn.py     what the widgets share: lines that are drawn again only where they differ
     sliders.py   the latent dimensions
     item.py      the decoded item: an image in half blocks, a series as lines, a table as bars

@@ -1,4 +1,4 @@
-"""The application: its layout, its keys, and what each of them does.
+"""The application: its widgets, its keys, and what each of them does.
 
 Each change makes a new view in the `Explorer`; `_show` then decodes it and gives it to all widgets, which draw what differs.
 All stand on the screen itself, without containers between: a container would pass on every message, and textual composes each
@@ -34,15 +34,11 @@ from .atlas import Atlas
 from .dialogs import Ask, Help
 from .item import Bounds, ItemView
 from .keys import EVERYWHERE
+from .layout import Place, arrange, too_small
 from .notes import Notes
 from .sliders import Sliders
 from .track import Track
-
-SMALLEST: Final = (60, 18)
-"""Columns and lines that the screen must have."""
-
-FACTS: Final = 4
-"""Lines under the item."""
+from .words import facts, heading, hints
 
 YOUNG: Final = 50_000
 """New objects after which Python looks for garbage. A change leaves about 1,000 behind, since textual's strips refer to
@@ -53,13 +49,6 @@ FRAME: Final = 0.05
 
 PLAY_STEP: Final = 2
 """Hundredths of the way between them."""
-
-HINTS: Final = (
-    *(("?", "keys"), ("r", "random"), ("e", "encode"), ("a b", "pin"), ("Space", "play")),
-    *(("s", "save"), ("u", "undo"), ("Tab", "focus"), ("q", "quit"), ("0", "reset"), ("m", "map axes"), ("t", "theme")),
-    *(("l", "path"), ("Ctrl-R", "redo")),
-)
-"""The last line; what does not fit is left out."""
 
 Pick = Callable[[str], NDArray[np.float32]]
 
@@ -138,7 +127,7 @@ class ExploreApp(App[None]):
         """Say what is what, and show the first view."""
         spec = self.explorer.vae.spec
         self.item_view.border_title = "decoded"
-        self._write("title", self._heading())
+        self._write("title", heading(self.explorer.vae))
         unit = "the prior's σ" if spec.kind == "vae" else "σ of the training codes"
         self.sliders.border_title = f"latent code, in {unit}"
         active = f"{len(self.explorer.order)} of {spec.latent} active"
@@ -162,34 +151,18 @@ class ExploreApp(App[None]):
             gc.unfreeze()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Give the image the room that whole pixels need, and the rest to what stands beside it."""
+        """Put each widget in its place."""
         width, height = event.size  # the application's own size follows later
-        small = width < SMALLEST[0] or height < SMALLEST[1]
-        self._small.display = small
+        places = arrange(width, height, self.explorer.vae.spec.data, len(self.explorer.order))
+        self._small.display = not places
         for widget in self._whole():
-            widget.display = not small
-        if small:
-            self._small.update(_too_small(width, height))
+            widget.display = bool(places)
+        if not places:
+            self._small.update(too_small(width, height))
             return
-        data = self.explorer.vae.spec.data
-        room = width * 11 // 20 - 2
-        wanted, body = room, height - 4  # the title, and the three lines at the bottom
-        item = body - FACTS
-        if data.is_chw:
-            _, rows, columns = data.shape
-            if scale := min(room // columns, 2 * (item - 2) // rows):
-                wanted, item = columns * scale, -(-rows * scale // 2) + 2
-        left = min(room, max(30, wanted)) + 2
-        sliders = min(len(self.explorer.order) + 2, max(5, body // 2))
-        said = self._statics
-        _place(said["title"], 0, 0, width, 1)
-        _place(self.item_view, 0, 1, left, item)
-        _place(self.facts, 0, 1 + item, left, FACTS)
-        _place(self.sliders, left, 1, width - left, sliders)
-        _place(self.atlas, left, 1 + sliders, width - left, body - sliders)
-        for line, widget in enumerate((self.track, said["status"], said["hints"]), start=height - 3):
-            _place(widget, 0, line, width, 1)
-        self._write("hints", self._hints(width - 2))
+        for widget in self._whole():
+            _place(widget, places[str(widget.id)])
+        self._write("hints", hints(width - 2))
 
     def _show(self, said: str = "") -> None:
         """Decode the view, and show it everywhere."""
@@ -200,7 +173,7 @@ class ExploreApp(App[None]):
             self.atlas.show_plane(explorer.plane)
             self.atlas.show_codes(view.z, (("A", view.a), ("B", view.b)))
         self.track.show_view(view, playing=self._timer is not None)
-        self.facts.say(self._facts())
+        self.facts.say(facts(self.explorer))
         self._say(said)
 
     def _say(self, said: object, style: str = "") -> None:
@@ -215,35 +188,6 @@ class ExploreApp(App[None]):
 
     def _refused(self, error: VaekitError) -> None:
         self._say(error, "bold red")
-
-    def _heading(self) -> Text:
-        spec, name = self.explorer.vae.spec, one_line(self.explorer.vae.manifest.name)
-        kind = "VAE" if spec.kind == "vae" else "autoencoder"
-        shape = " × ".join(map(str, spec.data.shape))
-        return Text.assemble(
-            ("vaekit explore", "bold"), f"  {name}  ·  {kind}, {spec.latent} latent, items of {shape}", no_wrap=True
-        )
-
-    def _facts(self) -> list[Text]:
-        view, history = self.explorer.view, self.explorer.history
-        length = float(np.linalg.norm(self.explorer.values))
-        typical = np.sqrt(len(view.z))
-        facts = {
-            "from": one_line(view.origin),
-            "seed": str(view.seed),
-            "length": f"{length:.2f} σ (prior ≈ {typical:.2f})",
-            "steps": f"{len(history.past)} to undo, {len(history.future)} to redo",
-        }
-        return [Text.assemble((f"{name:<8}", "dim"), said) for name, said in facts.items()]
-
-    def _hints(self, width: int) -> Text:
-        text = Text(no_wrap=True)
-        for key, what in HINTS:
-            hint = Text.assemble(("  " if text else ""), (key, "bold"), f" {what}")
-            if len(text) + len(hint) > width:
-                break
-            text += hint
-        return text
 
     def _slide(self, dimension: int, value: float, mark: str | None) -> None:
         self._stop()
@@ -368,11 +312,6 @@ class ExploreApp(App[None]):
         self._show(said)
 
 
-def _place(widget: Widget, x: int, y: int, width: int, height: int) -> None:
+def _place(widget: Widget, place: Place) -> None:
     styles = widget.styles
-    styles.offset, styles.width, styles.height = (x, y), width, height
-
-
-def _too_small(width: int, height: int) -> str:
-    columns, lines = SMALLEST
-    return f"vaekit explore needs a screen of {columns} x {lines} characters; this one has {width} x {height}."
+    styles.offset, styles.width, styles.height = (place.x, place.y), place.width, place.height

@@ -53,3 +53,10 @@ EVERYWHERE: Final = (
     Key("q,ctrl+c,ctrl+q", "quit", "q", "quit (Ctrl-C, too)"),
 )
 """Keys that work wherever the focus is."""
+
+HINTS: Final = (
+    *(("?", "keys"), ("r", "random"), ("e", "encode"), ("a b", "pin"), ("Space", "play")),
+    *(("s", "save"), ("u", "undo"), ("Tab", "focus"), ("q", "quit"), ("0", "reset"), ("m", "map axes"), ("t", "theme")),
+    *(("l", "path"), ("Ctrl-R", "redo")),
+)
+"""The last line; what does not fit is left out."""
