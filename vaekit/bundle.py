@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaekit.errors import BundleError, BundleNotFoundError, IntegrityError
-from vaekit.graphguard import GraphSummary, inspect_graph, is_ort
+from vaekit.graphguard import inspect_graph, is_ort
 from vaekit.graphinfo import FILE_LIMIT, FileInfo, GraphInfo, TensorPort
 from vaekit.manifest import MANIFEST_LIMIT, Manifest
 from vaekit.places import BundleSource, Folder, Place
@@ -139,7 +139,7 @@ class Bundle:
                     f"{self.place.where(file.file)} is no model in ORT format; export the model again."
                 )
             return content
-        found = describe_graph(file, inspect_graph(content, name=file.file))._replace(ort=info.ort)
+        found = describe_graph(file, content)._replace(ort=info.ort)
         if found != info:
             raise BundleError(f"{self.place.where(file.file)} is not the graph that the manifest describes: {found}.")
         return content
@@ -189,12 +189,15 @@ def describe_file(name: str, content: bytes) -> FileInfo:
     return FileInfo(name, len(content), hashlib.sha256(content).hexdigest())
 
 
-def describe_graph(file: FileInfo, summary: GraphSummary) -> GraphInfo:
-    """State a graph as the manifest does.
+def describe_graph(file: FileInfo, content: bytes) -> GraphInfo:
+    """Walk a graph with the guard, and state it as the manifest does.
 
     Raises:
-        BundleError: The graph does not import the standard operator set.
+        IntegrityError: It is no ONNX model.
+        UnsafeGraphError: It reaches outside itself, or draws random numbers.
+        BundleError: It does not import the standard operator set.
     """
+    summary = inspect_graph(content, name=file.file)
     opsets = dict(summary.opsets)
     if "" not in opsets:
         raise BundleError(f"{file.file} imports no standard ONNX operators.")

@@ -19,7 +19,6 @@ import vaekit
 from vaekit.bundle import CHECKSUMS, MANIFEST, Bundle, checksums, describe_file, describe_graph
 from vaekit.errors import BundleError, ConfigError, ShapeError
 from vaekit.exporting import export_bundle
-from vaekit.graphguard import inspect_graph
 from vaekit.manifest import Manifest
 from vaekit.runtime.appio import DIFFERING, grey_levels, share
 from vaekit.runtime.evaluate import evaluate
@@ -258,7 +257,7 @@ def restate(folder: Path, target: Path, half: str, change: Callable[[onnx.ModelP
     path.write_bytes(model.SerializeToString())
     manifest = Manifest.from_bytes((target / MANIFEST).read_bytes())
     file = describe_file(path.name, path.read_bytes())
-    graph = describe_graph(file, inspect_graph(path.read_bytes(), name=path.name))
+    graph = describe_graph(file, path.read_bytes())
     assert manifest.pixels is not None
     pair = manifest.pixels.precisions["fp32"]._replace(**{half: graph})
     manifest = manifest._replace(

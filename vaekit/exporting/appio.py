@@ -44,7 +44,6 @@ from vaekit.exporting.rearrange import MOVES
 from vaekit.exporting.reference import GOLDEN_SEED, ModulePair, golden_vectors
 from vaekit.exporting.topology import all_nodes, drop_unused, users
 from vaekit.golden import Golden
-from vaekit.graphguard import inspect_graph
 from vaekit.graphinfo import IOS, GraphInfo
 from vaekit.manifest import HALVES, Manifest
 from vaekit.runtime.appio import compare
@@ -110,7 +109,7 @@ def make_app_ready(
         for half, graph in zip(HALVES, (info.encoder, info.decoder), strict=True):
             file = f"{Path(graph.file.file).stem}.uint8.onnx"
             files[file] = app_ready(half, (folder / graph.file.file).read_bytes(), data, layout)
-            graphs[half] = describe_graph(describe_file(file, files[file]), inspect_graph(files[file], name=file))
+            graphs[half] = describe_graph(describe_file(file, files[file]), files[file])
             if ort_format:
                 graphs[half] = _with_ort(graphs[half], files)
         pairs[name] = PixelPair(graphs["encoder"], graphs["decoder"])

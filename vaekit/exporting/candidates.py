@@ -26,7 +26,6 @@ from vaekit.exporting.float16 import to_float16
 from vaekit.exporting.gate import Measured
 from vaekit.exporting.precision import BATCH_DEPENDENT
 from vaekit.exporting.quantize import INTEGER, convolutions, float_layers, prepare, to_int8, to_int8_dynamic
-from vaekit.graphguard import inspect_graph
 from vaekit.manifest import HALVES
 from vaekit.precisions import PrecisionInfo
 from vaekit.runtime.evaluate import evaluate
@@ -93,7 +92,7 @@ def open_variant(vae: VAE, name: str, graphs: Halves) -> VAE:
 def described(name: str, candidate: Candidate, measured: Measured) -> PrecisionInfo:
     """State a candidate as the manifest does."""
     encoder, decoder = (
-        describe_graph(describe_file(file, content), inspect_graph(content, name=file))
+        describe_graph(describe_file(file, content), content)
         for file, content in files_of(name, candidate.graphs).items()
     )
     return PrecisionInfo(

@@ -34,7 +34,6 @@ from vaekit.exporting.ortformat import to_ort
 from vaekit.exporting.precision import wanted_precisions
 from vaekit.exporting.reference import COMPARED, GOLDEN_SEED, TOLERANCES, ModulePair, compare, golden_vectors
 from vaekit.exporting.variants import Report, make_variants, refuse_early
-from vaekit.graphguard import inspect_graph
 from vaekit.images import grid, png_bytes
 from vaekit.manifest import HALVES, FileInfo, GraphInfo, LatentStatistics, Manifest, PrecisionInfo, ScoreStatistics
 from vaekit.runtime.anomaly import score_items, summarise
@@ -322,7 +321,7 @@ def _no_statistics(spec: ModelSpec) -> LatentStatistics:
 
 
 def _write_graph(folder: Path, name: str, content: bytes) -> GraphInfo:
-    return describe_graph(_write(folder, name, content), inspect_graph(content, name=name))
+    return describe_graph(_write(folder, name, content), content)
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
