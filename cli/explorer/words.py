@@ -14,8 +14,8 @@ from ..console import one_line
 from .keys import HINTS
 
 if TYPE_CHECKING:
-    from vaekit import VAE
     from vaekit.explorer.explorer import Explorer
+    from vaekit.runtime.vae import VAE
 
 
 def heading(vae: VAE) -> Text:
