@@ -2,7 +2,8 @@
 
     app.py       the application: its widgets, what each key does
     keys.py      every key and what it does, in one table
-    layout.py    where each widget stands                 words.py     title, facts, hints
+    layout.py    where each widget stands
+    words.py     the title, the facts and the hints
     drawn.py     what the widgets share: lines that are drawn again only where they differ
     sliders.py   the latent dimensions
     item.py      the decoded item: an image in half blocks, a series as lines, a table as bars
