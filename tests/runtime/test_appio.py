@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from vaekit.bundle import CHECKSUMS, MANIFEST, Bundle, checksums, describe_file,
 from vaekit.errors import BundleError, ConfigError, ShapeError
 from vaekit.exporting import export_bundle
 from vaekit.manifest import Manifest
-from vaekit.runtime.appio import DIFFERING, grey_levels, share
+from vaekit.runtime.appio import DIFFERING, Compared, compare, grey_levels, share
 from vaekit.runtime.evaluate import evaluate
 from vaekit.runtime.vae import negative_elbo_terms
 from vaekit.spec import DataSpec
@@ -383,3 +384,24 @@ print(*sorted(name for name in sys.modules if name in ("vaekit.appio", "vaekit.r
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     # The second is the control: this check can fail.
     assert done.stdout.split() == ([] if io == "float32" else ["vaekit.appio"])
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+def test_values_in_the_middle_between_two_levels_may_become_either(layout: str) -> None:
+    # Few values, as int8 gives them: the first pixel is all but halfway from 10 to 11, the others are level 7 and near to 9.
+    data = DataSpec((1, 2, 2))
+    x = np.array([[[[10.499, 7.0], [7.0, 9.2]]]], np.float32) / np.float32(255)
+    mean = np.zeros((1, 2), np.float32)
+
+    def model(**more: Any) -> Any:
+        spec, manifest = SimpleNamespace(kind="ae", data=data), SimpleNamespace(pixels=SimpleNamespace(layout=layout))
+        return SimpleNamespace(spec=spec, manifest=manifest, encode=lambda _: SimpleNamespace(mean=mean), **more)
+
+    def compared(levels: list[int]) -> Compared:
+        pixels = np.array(levels, np.uint8).reshape((1, 2, 2, 1) if layout == "nhwc" else (1, 1, 2, 2))
+        return compare(model(decode=lambda _: pixels), model(decode=lambda _: x), pixels, mean, tolerance=1e-5)
+
+    assert compared([10, 7, 7, 9])[1:] == (4, 0, 0, 0)
+    assert compared([11, 7, 7, 9])[1:] == (4, 1, 1, 1)
+    assert compared([11, 7, 7, 10])[1:] == (4, 1, 2, 1)
+    assert compared([10, 6, 7, 9])[1:] == (4, 1, 1, 0)

@@ -34,12 +34,15 @@ class Compared(NamedTuple):
         values: Pixel values that were compared.
         levels: Largest difference among them, in grey levels.
         differing: How many differ at all.
+        undecided: How many of these stand so near between two levels that the last digits decide. Of few values they are
+            many at once, as of a decoder whose sigmoid has int8's 256 outputs.
     """
 
     error: float
     values: int
     levels: int
     differing: int
+    undecided: int = 0
 
 
 def check_pixels(u: NDArray[Any], manifest: Manifest) -> None:
@@ -77,7 +80,7 @@ def _hint(u: NDArray[np.uint8], data: DataSpec, layout: str) -> str:
     return ""
 
 
-def compare(pixels: VAE, plain: VAE, u: NDArray[np.uint8], z: Latents) -> Compared:
+def compare(pixels: VAE, plain: VAE, u: NDArray[np.uint8], z: Latents, *, tolerance: float = 0.0) -> Compared:
     """Run app-ready graphs and the plain graphs of the same precision on the same pixels and codes.
 
     Args:
@@ -85,14 +88,27 @@ def compare(pixels: VAE, plain: VAE, u: NDArray[np.uint8], z: Latents) -> Compar
         plain: The same without.
         u: Pixels in the bundle's layout, (N, ...) uint8.
         z: Codes, (M, D) float32.
+        tolerance: Of values: so near to the middle between two levels, either level is right.
     """
     assert pixels.manifest.pixels is not None
     data, layout = pixels.spec.data, pixels.manifest.pixels.layout
     found, wanted = pixels.encode(u), plain.encode(from_pixels(u, data, layout))
     sides = [(found.mean, wanted.mean)] + ([(found.log_var, wanted.log_var)] if pixels.spec.kind == "vae" else [])
     error = max(float(np.abs(a.astype(np.float64) - b).max(initial=0.0)) for a, b in sides)
-    gap = np.abs(pixels.decode(z).astype(np.int16) - to_pixels(plain.decode(z), data, layout))
-    return Compared(error, gap.size, int(gap.max(initial=0)), int(np.count_nonzero(gap)))
+    values = plain.decode(z)
+    gap = np.abs(pixels.decode(z).astype(np.int16) - to_pixels(values, data, layout))
+    undecided = gap[_between(values, data, layout, tolerance)]
+    return Compared(
+        error, gap.size, int(gap.max(initial=0)), int(np.count_nonzero(gap)), int(np.count_nonzero(undecided))
+    )
+
+
+def _between(values: NDArray[np.float32], data: DataSpec, layout: str, tolerance: float) -> NDArray[np.bool_]:
+    """Where values (N, C, H, W) stand within the tolerance of the middle between two levels; as the pixels lie."""
+    assert data.range is not None
+    levels = share(1.0, data) * (values.astype(np.float64) - data.range[0])
+    near = np.abs(levels - np.floor(levels) - 0.5) <= share(tolerance, data)
+    return near.transpose(0, 2, 3, 1) if layout == "nhwc" else near
 
 
 def grey_levels(tolerance: float, data: DataSpec) -> float:
