@@ -16,7 +16,7 @@ import torch
 from safetensors.numpy import load_file
 
 from vaekit.datasets import Dataset, Split
-from vaekit.errors import CheckpointError, ConfigError, DataError, DivergedError, OutputError
+from vaekit.errors import CheckpointError, ConfigError, DataError, DivergedError, OutputError, TrainingError
 from vaekit.training import Checkpoint, EpochMetrics, Progress, TrainConfig, train
 from vaekit.training.batches import epoch_generator
 from vaekit.training.schedules import learning_rate_at
@@ -238,6 +238,27 @@ def test_a_folder_that_exists_is_left_as_it_is(small_dataset: Dataset, tmp_path:
         train(small_dataset, BASE, run)
     assert [path.name for path in tmp_path.rglob("*")] == ["run", "notes.txt"]
     assert (run / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_that_stopped_before_its_first_checkpoint_is_not_offered_to_go_on_with(
+    small_dataset: Dataset, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(DivergedError):
+        train(small_dataset, replace(BASE, learning_rate=1e30), run)
+    with pytest.raises(
+        OutputError, match=r"stopped before its first checkpoint; choose another --out, or delete it\.$"
+    ):
+        train(small_dataset, BASE, run)
+    assert (run / "run.json").is_file()
+
+
+def test_a_model_beyond_the_memory_is_one_line(small_dataset: Dataset, tmp_path: Path) -> None:
+    # 784 x 10^13 float32 is beyond the address space of every machine.
+    expected = r"latent=\d+, batch_size=\d+: there is no memory for \d+ bytes on cpu; take a smaller model"
+    with pytest.raises(TrainingError, match=expected):
+        train(small_dataset, replace(BASE, hidden=(10**13,)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_cannot_begin_below_a_file(small_dataset: Dataset, tmp_path: Path) -> None:

@@ -229,6 +229,10 @@ def begin_run(run: Path, info: RunInfo) -> None:
         OutputError: There is something at that path already, or it cannot be written.
     """
     if os.path.lexists(run):
+        if (run / RUN).is_file() and not checkpoint_folders(run):
+            raise OutputError(
+                f"{run} exists already, a run that stopped before its first checkpoint; choose another --out, or delete it."
+            )
         raise OutputError(
             f"{run} exists already; choose another --out, or go on with it by `vaekit train --resume {run}`."
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ import torch
 
 from vaekit.cores import count_cores
 from vaekit.datasets import Dataset
-from vaekit.errors import CheckpointError, ConfigError, DataError, DivergedError
+from vaekit.errors import CheckpointError, ConfigError, DataError, DivergedError, TrainingError
 from vaekit.training.batches import Batches, epoch_generator
 from vaekit.training.checkpoint import (
     CHECKPOINTS,
@@ -84,6 +85,7 @@ def train(
         DataError: A split is empty, or its items are neither uint8 nor float32.
         DivergedError: The loss is no longer finite.
         RankError: Another process of the run was lost.
+        TrainingError: The model and its batch need more memory than there is.
 
     The process is left with denormal numbers flushed to zero (`torch.set_flush_denormal`).
     """
@@ -93,8 +95,28 @@ def train(
     with ranks(device) as process:
         if process.writes:
             warn_of_emulation(config, device)
-        _Run(data, config, Path(run), device, process).go(resume, on_epoch, on_progress, on_weights)
+        try:
+            _Run(data, config, Path(run), device, process).go(resume, on_epoch, on_progress, on_weights)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"arch={config.arch!r}, latent={config.latent}, batch_size={config.batch_size}: {_asked_for(error)} on "
+                f"{device}; take a smaller model, or a smaller --batch-size."
+            ) from error
     return Checkpoint.latest(Path(run))
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch found no memory; on the CPU it says so in words alone, which differ between systems."""
+    words = ("allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in words)
+
+
+def _asked_for(error: RuntimeError) -> str:
+    """What there was no memory for, as far as torch says it."""
+    size = re.search(r"tried to allocate ([\d.]+ \w+)", str(error))
+    return f"there is no memory for {size[1]}" if size else "there is not enough memory"
 
 
 class _Run:
