@@ -171,7 +171,7 @@ def test_a_range_without_a_finite_minimum_below_a_finite_maximum_is_refused(limi
             r"likelihood='poisson' is unknown; choose one of bernoulli, gaussian, discretized-logistic\.",
         ),
         ({"latent": 0}, "latent=0: a latent code needs at least one dimension"),
-        ({"data": DataSpec((4,), None)}, r"needs data in \[0, 1\], but the range is None"),
+        ({"data": DataSpec((4,), None)}, r"needs data in \[0, 1\], but these are values without bounds; scale"),
         ({"data": DataSpec((4,), (-1.0, 1.0))}, r"but the range is \(-1.0, 1.0\); scale the data, or use"),
     ],
 )

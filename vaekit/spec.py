@@ -152,8 +152,9 @@ class ModelSpec(Value):
         if self.latent < 1:
             raise ConfigError(f"latent={self.latent}: a latent code needs at least one dimension.")
         if self.likelihood != "gaussian" and self.data.range != (0.0, 1.0):
+            found = "these are values without bounds" if self.data.range is None else f"the range is {self.data.range}"
             raise ConfigError(
-                f"likelihood={self.likelihood!r} needs data in [0, 1], but the range is {self.data.range}; "
+                f"likelihood={self.likelihood!r} needs data in [0, 1], but {found}; "
                 "scale the data, or use likelihood='gaussian'."
             )
         if not (isfinite(self.scale) and self.scale > 0) or (self.likelihood not in SCALED and self.scale != 1):

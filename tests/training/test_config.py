@@ -86,6 +86,7 @@ def test_the_defaults_are_the_reference_run_of_the_design() -> None:
         ),
         ({"kind": "ae", "free_bits": 0.1}, "free_bits=0.1: kind='ae' has no KL"),
         ({"kind": "ae", "kl_warmup": 10}, "kl_warmup=10: kind='ae' has no KL"),
+        ({"kind": "ae", "beta": 4.0}, "beta=4.0: kind='ae' has no KL"),
         ({"importance_samples": 5}, "importance_samples=5: objective='elbo' takes one; choose objective='iwae'."),
         ({"objective": "iwae", "free_bits": 0.1}, "free_bits=0.1: objective='iwae' has no KL by dimension"),
         ({"objective": "iwae", "beta": 2.0}, "beta=2.0: objective='iwae' is a bound at beta=1 alone"),
@@ -110,7 +111,6 @@ OTHER = TrainConfig(
     likelihood="gaussian",
     hidden=(64, 32, 16),
     latent=3,
-    beta=0.1,
     epochs=7,
     batch_size=50,
     learning_rate=1 / 3,
@@ -135,7 +135,9 @@ DEEP = TrainConfig(
     kl_warmup=100,
     binarize="dynamic",
 )
-LOGISTIC = TrainConfig(likelihood="discretized-logistic", scale="learned", free_bits=0.05, model="mine.models:Own")
+LOGISTIC = TrainConfig(
+    likelihood="discretized-logistic", scale="learned", free_bits=0.05, beta=0.1, model="mine.models:Own"
+)
 
 
 @pytest.mark.parametrize("config", [TrainConfig(), OTHER, DEEP, LOGISTIC, TrainConfig(compile=True)])

@@ -192,7 +192,7 @@ class TrainConfig:
 
     def _check_objective(self) -> None:
         if self.kind == "ae":
-            for name, off in (("objective", "elbo"), ("free_bits", 0), ("kl_warmup", 0)):
+            for name, off in (("objective", "elbo"), ("free_bits", 0), ("kl_warmup", 0), ("beta", 1)):
                 if getattr(self, name) != off:
                     raise ConfigError(
                         f"{name}={getattr(self, name)!r}: kind='ae' has no KL; leave it out, or take kind='vae'."
