@@ -272,7 +272,7 @@ def test_hidden_and_other_files_are_left_alone_and_others_counted(tmp_path: Path
     fill(tmp_path / "x" / ".thumbnails", 2)
     (tmp_path / "x" / "notes.txt").write_text("1")
     found = load_dataset(tmp_path / "x")
-    assert (len(pixels(found)), found.skipped, found.notes) == (4, (), ("1 other files were left alone",))
+    assert (len(pixels(found)), found.skipped, found.notes) == (4, (), ("1 other file was left alone",))
 
 
 def test_endings_are_read_in_any_case_and_formats_by_their_content(tmp_path: Path) -> None:

@@ -134,15 +134,21 @@ def test_a_window_longer_than_the_series_or_a_part_of_it_is_an_error(tmp_path: P
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\n1,2\n3,four\n5,6\n", "column 'b' holds text in row 2: 'four'; name the numeric columns, or correct it."),
-        ("a,b\n1,x\n3,y\n", "column 'b' holds text in row 1: 'x'; name the numeric columns"),
+        (
+            "a,b\n1,2\n3,four\n5,6\n",
+            "column 'b' holds text in row 2: 'four'; name the numeric columns by --columns, or correct it.",
+        ),
+        ("a,b\n1,x\n3,y\n", "column 'b' holds text in row 1: 'x'; name the numeric columns by --columns"),
         ("a,b\n1,2\n3,\n5,6\n", "column 'b' has a gap in row 2; fill it, or drop the row."),
         ("a,b\n1,2\n3,4\n5,NaN\n", "column 'b' has a gap in row 3; fill it"),
         ("a,b\n1,\n3,\n", "column 'b' has a gap in row 1; fill it"),
         ("a,b\n1,2\ninf,4\n", "column 'a' has inf in row 2; every value must be a finite float32."),
         ("a,b\n1,2\n3,-inf\n", "column 'b' has -inf in row 2; every value must be"),
         ("a,b\n1,2\n3,1e39\n", "column 'b' has 1e+39 in row 2; every value must be"),
-        ("a,b\n1,2020-01-01\n2,2020-01-02\n", "column 'b' holds date32[day] (row 1: '2020-01-01'); name the numeric"),
+        (
+            "a,b\n1,2020-01-01\n2,2020-01-02\n",
+            "column 'b' holds date32[day] (row 1: '2020-01-01'); name the numeric columns by --columns",
+        ),
         ("a,b\n1,2\n3,4,5\n", "cannot be read as a table: CSV parse error: "),
         ("a,a\n1,2\n3,4\n", "has more than one column called 'a'; give each its own name."),
         (",a\n0,2\n1,4\n", "column 1 has no name (pandas writes its row numbers so, unless index=False)."),

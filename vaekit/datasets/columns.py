@@ -97,7 +97,7 @@ def numbers(table: pa.Table, name: str, *, where: str) -> NDArray[np.float32]:
         or pa.types.is_decimal(kind)
     ):
         raise DataError(
-            f"{where}: column {name!r} holds {kind} (row 1: {_short(column[0])}); name the numeric columns."
+            f"{where}: column {name!r} holds {kind} (row 1: {_short(column[0])}); name the numeric columns by --columns."
         )
     if column.null_count:
         row = column.is_null().to_pylist().index(True) + 1
@@ -165,7 +165,8 @@ def _number(text: str | None, name: str, row: int, where: str) -> float | None:
         return None if text is None else float(text)
     except ValueError:
         raise DataError(
-            f"{where}: column {name!r} holds text in row {row}: {_short(text)}; name the numeric columns, or correct it."
+            f"{where}: column {name!r} holds text in row {row}: {_short(text)}; name the numeric columns by --columns, or "
+            "correct it."
         ) from None
 
 

@@ -83,7 +83,7 @@ def load_image_folder(folder: Path, options: DataOptions, on_progress: OnProgres
         kind="folder of images",
         division="as it came, in the folders train and test" if pair else by_seed(options),
         classes=classes,
-        notes=(f"{others:,} other files were left alone",) if others else (),
+        notes=(f"{others:,} other {'file was' if others == 1 else 'files were'} left alone",) if others else (),
     )
 
 
