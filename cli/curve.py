@@ -51,10 +51,12 @@ class Curve:
         losses: Epochs in order, at least one.
         height: Lines, title and axis included, from 3 on.
         width: Characters; without it, as many as the console has.
+        name: What the numbers are.
     """
 
-    def __init__(self, losses: Sequence[Loss], *, height: int, width: int | None = None) -> None:
+    def __init__(self, losses: Sequence[Loss], *, height: int, width: int | None = None, name: str = "-ELBO") -> None:
         self._losses = losses
+        self._name = name
         self._height = max(SMALLEST[1], height)
         self._width = width
 
@@ -62,8 +64,8 @@ class Curve:
         room = min(options.max_width, self._width or options.max_width)
         last = self._losses[-1]
         title = Text.assemble((f"train {last.train:.2f}", TRAIN), " ", (f"test {last.test:.2f}", TEST))
-        if room >= cell_len(title.plain) + 6:
-            title = Text("-ELBO ").append_text(title)
+        if room >= cell_len(title.plain) + len(self._name) + 1:
+            title = Text(f"{self._name} ").append_text(title)
         yield _cut(title, room)
         low, high = bounds(self._losses)
         numbers = [f"{high:.4g}", f"{low:.4g}"]
@@ -114,14 +116,14 @@ def sparkline(values: Sequence[float], width: int, *, levels: str = BLOCKS) -> s
     return "".join(levels[round((part - low) * scale)] for part in parts)
 
 
-def loss_line(losses: Sequence[Loss], room: int, encoding: str) -> str:
-    """The run's test negative ELBO in one line, "test -ELBO 131.20 █▄▂▁ 105.72", or the last number where that is too long."""
+def loss_line(losses: Sequence[Loss], room: int, encoding: str, *, name: str = "-ELBO") -> str:
+    """The run's test loss in one line, "test -ELBO 131.20 █▄▂▁ 105.72", or the last number where that is too long."""
     values = [loss.test for loss in losses]
     levels = BLOCKS if encodable(BLOCKS, encoding) == BLOCKS else PLAIN
-    before, after = f"test -ELBO {values[0]:.2f}", f"{values[-1]:.2f}"
+    before, after = f"test {name} {values[0]:.2f}", f"{values[-1]:.2f}"
     left = min(room - len(before) - len(after) - 2, 40)
     if len(values) < 2 or left < 2:
-        return f"test -ELBO {after}"
+        return f"test {name} {after}"
     return f"{before} {sparkline(values, left, levels=levels)} {after}"
 
 

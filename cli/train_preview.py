@@ -92,6 +92,7 @@ class Pane:
 
         self._console = console
         self._data = spec.data
+        self._loss = "-ELBO" if spec.kind == "vae" else "reconstruction"
         self._every, self._epochs = every, epochs
         self._made: Preview | None = None
         self._runs: Previewer | None = None
@@ -108,11 +109,18 @@ class Pane:
     def lines(self, losses: Sequence[Loss]) -> list[Line]:
         """Lay out pictures and curve for the console as it is now."""
         width, height = self._console.size
-        return arrange(self._console, losses, self._made, self._data, width, height - RESERVED)
+        return arrange(self._console, losses, self._made, self._data, width, height - RESERVED, name=self._loss)
 
 
 def arrange(
-    console: Console, losses: Sequence[Loss], made: Preview | None, data: DataSpec, width: int, height: int
+    console: Console,
+    losses: Sequence[Loss],
+    made: Preview | None,
+    data: DataSpec,
+    width: int,
+    height: int,
+    *,
+    name: str = "-ELBO",
 ) -> list[Line]:
     """Fit pictures and curve into ``width`` characters and ``height`` lines; no lines where nothing fits."""
     rows = [] if made is None else [(made, True), (made, False)] if made.samples is not None else [(made, False)]
@@ -120,16 +128,16 @@ def arrange(
         room = width - CURVE[0] - GAP
         found = _pictures(console, preview, data, samples, room, height, fewest=3)
         if found is not None:
-            curve = Curve(losses, height=min(CURVE_BESIDE, len(found.lines)))
+            curve = Curve(losses, height=min(CURVE_BESIDE, len(found.lines)), name=name)
             beside = min(CURVE[1], width - found.width - GAP)
             return _beside(found, _rendered(console, curve, beside))
         found = _pictures(console, preview, data, samples, width, height - CURVE_BELOW, fewest=2)
         if found is not None:
-            curve = Curve(losses, height=CURVE_BELOW)
+            curve = Curve(losses, height=CURVE_BELOW, name=name)
             return [*found.lines, *_rendered(console, curve, min(width, 2 * CURVE[1]))]
     if width < SMALLEST[0] or height < SMALLEST[1]:
         return []
-    return _rendered(console, Curve(losses, height=min(CURVE_ALONE, height)), min(width, 2 * CURVE[1]))
+    return _rendered(console, Curve(losses, height=min(CURVE_ALONE, height), name=name), min(width, 2 * CURVE[1]))
 
 
 class _Pictures(NamedTuple):

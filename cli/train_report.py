@@ -35,6 +35,8 @@ class TrainReport:
 
     def __init__(self, config: TrainConfig, data: DataSpec, *, quiet: bool, silent: bool) -> None:
         self._config = config
+        self._loss = "-ELBO" if config.kind == "vae" else "reconstruction"
+        """What the loss is called; an autoencoder has no ELBO."""
         self._console = console()
         self._silent = silent
         self._bar: Bar | None = None
@@ -109,7 +111,7 @@ class TrainReport:
         for line in self._waiting:
             self._print(line)
         if self._ends_with_curve and self._losses and not self._shown:
-            self._print(loss_line(self._losses, self._console.width, self._console.encoding))
+            self._print(loss_line(self._losses, self._console.width, self._console.encoding, name=self._loss))
 
     @contextmanager
     def _moving(self) -> Iterator[None]:
@@ -141,15 +143,19 @@ class TrainReport:
             completed=(at.epoch - 1) * at.steps + at.step,
             epoch=at.epoch,
             rate="-" if task.speed is None else f"{task.speed:.0f}",
-            loss=f"-ELBO {at.reconstruction + at.kl:.2f} = {at.reconstruction:.2f} + {at.kl:.2f}",
+            loss=f"{self._loss} {at.reconstruction + at.kl:.2f}"
+            + (f" = {at.reconstruction:.2f} + {at.kl:.2f}" if self._config.kind == "vae" else ""),
         )
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """Print an epoch's line; with a pane it waits for the epoch's pictures, so that both are drawn at once."""
         m = metrics
+        parts = (
+            f" = {m.test_reconstruction:.2f} reconstruction + {m.test_kl:.2f} KL" if self._config.kind == "vae" else ""
+        )
         line = (
-            f"epoch {m.epoch}/{self._config.epochs}  train -ELBO {m.train_negative_elbo:.2f}  "
-            f"test -ELBO {m.test_negative_elbo:.2f} = {m.test_reconstruction:.2f} reconstruction + {m.test_kl:.2f} KL  "
+            f"epoch {m.epoch}/{self._config.epochs}  train {self._loss} {m.train_negative_elbo:.2f}  "
+            f"test {self._loss} {m.test_negative_elbo:.2f}{parts}  "
             f"{self._bits(m)}{m.steps / m.seconds:.0f} steps/s  {m.seconds:.1f} s{_waiting(m)}"
         )
         self._losses.append(Loss(m.epoch, m.train_negative_elbo, m.test_negative_elbo))

@@ -122,5 +122,6 @@ def test_the_line_of_a_run_has_its_first_and_last_number() -> None:
     assert plain == f"test -ELBO 131.20 {PLAIN[-1]}{PLAIN[1]}{PLAIN[0]} 105.72"
     assert loss_line(losses[:1], 80, "utf-8") == "test -ELBO 131.20"
     assert loss_line(losses, 20, "utf-8") == "test -ELBO 105.72"
+    assert loss_line(losses[:1], 80, "utf-8", name="reconstruction") == "test reconstruction 131.20"
     for width in (30, 80, 200):
         assert len(loss_line(straight(1000), width, "utf-8")) <= min(width, 66)

@@ -150,3 +150,13 @@ def test_tensorboard_gets_each_epoch(run: Any, items: Path, tmp_path: Path) -> N
     found = [(event.step, event.value) for event in events.Scalars("negative_elbo/test")]
     assert found == [(line["epoch"], pytest.approx(line["test_negative_elbo"])) for line in lines]
     assert {"samples", "reconstructions"} <= set(events.Tags()["images"])
+
+
+def test_an_autoencoders_loss_is_called_reconstruction_and_no_elbo(run: Any, items: Path, tmp_path: Path) -> None:
+    code, out, err = run("train", items, *SMALL, "--kind", "ae", "--out", tmp_path / "run")
+    assert (code, err) == (0, "")
+    loss = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    train, test = (f"{part} reconstruction {loss[f'{part}_reconstruction']:.2f}" for part in ("train", "test"))
+    assert f"epoch 1/1  {train}  {test}  " in out
+    assert "ELBO" not in out
+    assert "KL" not in out
