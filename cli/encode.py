@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-
-from vaekit.datasets.options import DataOptions
 
 from .data_options import (
     read_data,
@@ -73,15 +72,16 @@ def encode(
     --sample, else the mean. `vaekit decode` reads all three.
     """
     from vaekit.bundle import Bundle
+    from vaekit.datasets import options_for
     from vaekit.errors import ConfigError
     from vaekit.runtime.sinks import check_target
     from vaekit.runtime.stream import encode_stream
 
     if seed is not None and not sample:
         raise ConfigError(f"--seed {seed} belongs to --sample, which was not given; the means need no seed.")
-    options = DataOptions(**given)
     check_target(out, overwrite=force)
     opened = Bundle.open(bundle, keep=[("encoder", precision)])
+    options = replace(options_for(data, opened.manifest.spec.data), **given)
     model = open_half(
         "encoder", opened, engine=engine, provider=provider, precision=precision, threads=threads, workers=workers
     )

@@ -61,7 +61,7 @@ def _table(report: Report) -> Table:
     elbo, nll = report.elbo, report.nll
     errors = elbo.standard_errors
     table = Table(box=None, pad_edge=False)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("nats an item", justify="right", no_wrap=True)
     table.add_column("s.e.", justify="right", no_wrap=True)
     table.add_column("")

@@ -28,8 +28,8 @@ def inspect(bundle: BundleArgument = None, as_json: JsonOption = False) -> None:
         print_json(opened.manifest.to_json())
         return
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column()
+    table.add_column(style="bold", overflow="fold")
+    table.add_column(overflow="fold")  # an exponent that is cut off makes another number
     for name, text in _lines(opened.manifest):
         table.add_row(Text(one_line(name)), Text(one_line(text)))  # not markup: a name may hold brackets
     console().print(table)

@@ -205,7 +205,7 @@ def legend(data: DataSpec, scale: NDArray[np.float64]) -> str:
     """Names of the channels that are drawn, and their bounds: "speed 0.1 to 4.2, torque -1 to 1"."""
     names = [one_line(feature.name) for feature in data.features] or [f"channel {d}" for d in range(len(scale))]
     bounds = [
-        f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in zip(names, scale[:MOST_CHANNELS], strict=False)
+        f"{name} {low:.6g} to {high:.6g}" for name, (low, high) in zip(names, scale[:MOST_CHANNELS], strict=False)
     ]
     more = len(scale) - MOST_CHANNELS
     return ", ".join(bounds) + (f"; {more} more channels are not drawn" if more > 0 else "")

@@ -158,7 +158,7 @@ def show(
     for index, item in enumerate(items):
         rows = [item] if under is None else [item, under[index]]
         for row in rows:
-            values = " ".join(f"{value:.3g}" for value in row.reshape(-1)[:8])
+            values = " ".join(f"{value:.6g}" for value in row.reshape(-1)[:8])
             caption = captions[index] if captions else str(index)
             console().print(f"{caption}: {values}{' …' if row.size > 8 else ''}", markup=False)
 

@@ -129,7 +129,7 @@ def test_sample_of_a_model_without_images_prints_numbers_and_writes_arrays(
     rows = [line.split(": ") for line in done.out.splitlines()[:3]]
     assert [name for name, _ in rows] == ["0", "1", "2"]
     shown = np.array([[float(value) for value in values.split()] for _, values in rows])
-    np.testing.assert_allclose(shown, items, rtol=5e-3, atol=1e-3)
+    np.testing.assert_allclose(shown, items, rtol=1e-5, atol=1e-6)  # six digits, as pascals need
     with np.load(tmp_path / "x.npz") as arrays:
         np.testing.assert_allclose(arrays["x"], items, atol=1e-6)
 
@@ -211,8 +211,8 @@ def test_reconstruct_of_a_model_without_images_prints_pairs_of_numbers(run: Run,
     lines = [line.split(": ") for line in done.out.splitlines()]
     assert [name for name, _ in lines] == [f"{score:.1f}" for score in vae.score(x) for _ in range(2)]
     shown = np.array([[float(value) for value in values.split()] for _, values in lines])
-    np.testing.assert_allclose(shown[0::2], x, rtol=5e-3, atol=1e-3)
-    np.testing.assert_allclose(shown[1::2], vae.reconstruct(x), rtol=5e-3, atol=1e-3)
+    np.testing.assert_allclose(shown[0::2], x, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(shown[1::2], vae.reconstruct(x), rtol=1e-5, atol=1e-6)
 
 
 def test_long_items_are_cut_after_eight_numbers(run: Run, small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,6 +390,14 @@ def test_inspect_says_what_the_manifest_says(
     assert lines["golden vectors"] == "64 items, seed 0"
     assert lines["made from"] == f"{manifest['made_by']['data']['name']}, 320 training items"
     assert f"torch {manifest['made_by']['versions']['torch']}" in lines["made with"]
+
+
+@pytest.mark.parametrize("screen_columns", [20])
+def test_inspect_on_a_narrow_screen_leaves_no_digit_out(run: Run, small_bundle: Path) -> None:
+    done = run("inspect", small_bundle)
+    assert done.code == 0
+    assert max(map(len, done.out.splitlines())) <= 20
+    assert "…" not in done.out
 
 
 def test_inspect_names_no_threshold_that_the_manifest_has_not(

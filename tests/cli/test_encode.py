@@ -198,6 +198,11 @@ def test_columns_of_a_table_are_those_that_the_model_names(
     out = tmp_path / "codes.npy"
     done = run(bundle, "--data", table, "--out", out, "--columns", "speed,torque,heat,load,hum,wear")
     assert (done.code, done.err) == (0, "")
+    alone = (
+        tmp_path / "alone.npy"
+    )  # without the option they are the model's, and the table's column more does not matter
+    assert run(bundle, "--data", table, "--out", alone).code == 0
+    np.testing.assert_array_equal(np.load(alone), np.load(out))
     wanted, found = vaekit.Encoder(bundle, provider="cpu").encode(rows).mean, np.load(out)
     np.testing.assert_allclose(found[np.lexsort(found.T)], wanted[np.lexsort(wanted.T)], atol=1e-5)
     for columns in ("torque,speed,heat,load,hum,wear", "id,torque,heat,load,hum,wear"):

@@ -56,6 +56,14 @@ def test_every_error_of_the_tree_is_one_line(run: Run, monkeypatch: pytest.Monke
     assert_one_error(run("sample"), r"what was asked \[bold\]and\[/bold\] (what was found ){9}")
 
 
+def test_an_array_beyond_the_memory_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        np.empty(2**60, np.float32)
+
+    monkeypatch.setattr(vaekit, "load", fail)
+    assert_one_error(run("sample"), r"there is not enough memory: Unable to allocate 4\.00 EiB .*; ask for fewer items")
+
+
 def test_error_is_red_where_colour_is_wanted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")

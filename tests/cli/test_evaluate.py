@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -459,3 +460,11 @@ def test_ctrl_c_says_so_in_one_line(small_bundle: Path, small_data_folder: Path)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "stopped\n")
+
+
+@pytest.mark.parametrize("screen_columns", [40])
+def test_a_narrow_screen_keeps_the_names_of_the_numbers(run: Run, small_bundle: Path, small_data_folder: Path) -> None:
+    done = run(small_bundle, small_data_folder)
+    assert done.code == 0
+    for name in ("negative ELBO", "reconstruction", "KL", "active units", "Fréchet distance"):
+        assert re.search(rf"^ *{name} +\d", done.out, re.MULTILINE), name
