@@ -169,8 +169,8 @@ def test_an_archive_that_was_cut_short_is_refused(tmp_path: Path, length: int) -
     [
         (np.zeros(5, np.float32), r"x.npy has shape (5,); give (N, D), (N, D, T), (N, H, W) of uint8 or (N, C, H, W)."),
         (np.zeros((2, 1, 1, 1, 1), np.float32), "x.npy has shape (2, 1, 1, 1, 1); give"),
-        (np.zeros((5, 0), np.float32), "x.npy has "),
-        (np.zeros((0, 5), np.float32), "x.npy has "),
+        (np.zeros((5, 0), np.float32), "x.npy has shape (5, 0): no values; give at least one."),
+        (np.zeros((0, 5), np.float32), "x.npy has shape (0, 5): no items; give at least one."),
         (np.zeros((5, 2), np.complex64), "x.npy holds complex64; give uint8 pixels, or real numbers."),
         (np.array([["a"], ["b"]]), "x.npy holds <U1; give uint8 pixels, or real numbers."),
         (np.array([[1.0, np.nan], [0, 0]], np.float32), "x.npy holds nan in row 0; every value must be finite."),
