@@ -137,7 +137,9 @@ def as_items(array: NDArray[Any], name: str, notes: list[str]) -> NDArray[Any]:
         DataError: The array has another number of axes, or one of length 0.
     """
     if 2 <= array.ndim <= 4 and 0 in array.shape:
-        raise DataError(f"{name} has shape {array.shape}: no {'items' if len(array) == 0 else 'values'}; give at least one.")
+        raise DataError(
+            f"{name} has shape {array.shape}: no {'items' if len(array) == 0 else 'values'}; give at least one."
+        )
     if not 2 <= array.ndim <= 4:
         raise DataError(f"{name} has shape {array.shape}; give (N, D), (N, D, T), (N, H, W) of uint8 or (N, C, H, W).")
     if array.ndim == 3 and array.dtype == np.uint8:
