@@ -27,7 +27,8 @@ def reconstruct(
     data: DataOption = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=10_000, help="Items of the data to show.")] = 8,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Decode a sample of the posterior instead of its mean.")
+        int | None,
+        typer.Option("--seed", min=0, help="Decode, and score, a sample of the posterior instead of its mean."),
     ] = None,
     graphics: GraphicsOption = None,
     precision: PrecisionOption = "fp32",
@@ -55,7 +56,7 @@ def reconstruct(
     check_out(out, vae.spec.data, force=force, scale=scale)
     x = image_files(vae.bundle, images) if images else examples(vae.bundle, data).pixels(slice(count))
     x_hat = vae.reconstruct(x, seed=seed)
-    nats = vae.score(x)
+    nats = vae.score(x, seed=seed)  # of the codes that are shown
     show(x, vae.spec.data, under=x_hat, captions=[f"{value:.1f}" for value in nats], graphics=graphics)
     if out is not None:
         both = np.concatenate([x, x_hat])

@@ -187,6 +187,8 @@ def test_reconstruct_with_a_seed_decodes_a_sample_of_the_posterior(
     with np.load(out) as arrays:
         np.testing.assert_allclose(arrays["x_hat"], vae.decode(z), atol=1e-6)
         assert np.abs(arrays["x_hat"] - vae.decode(posterior.mean)).max() > 1e-3
+        np.testing.assert_allclose(arrays["negative_elbo"], vae.score(arrays["x"], seed=4), rtol=1e-6)
+        assert np.abs(arrays["negative_elbo"] - vae.score(arrays["x"])).max() > 0.1
 
 
 def test_reconstruct_takes_image_files(

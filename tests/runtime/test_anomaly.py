@@ -113,7 +113,7 @@ def test_what_does_not_fit_the_model_is_refused(vae: vaekit.VAE) -> None:
 
 def test_a_model_for_pixels_has_no_scores(vae: vaekit.VAE, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(vae), "io", "uint8")
-    with pytest.raises(ConfigError, match=r"io='uint8' has rounded to grey levels; load the model without io\."):
+    with pytest.raises(ConfigError, match=r"io='uint8' has rounded to grey levels; load the model without io"):
         score(vae, np.zeros((1, 1, 28, 28), np.float32))
 
 

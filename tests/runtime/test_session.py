@@ -20,6 +20,8 @@ from vaekit.errors import BundleError, ConfigError, ShapeError
 from vaekit.manifest import Manifest
 from vaekit.places import Folder
 from vaekit.runtime import session as session_module
+from vaekit.runtime.anomaly import score_items
+from vaekit.runtime.vae import negative_elbo_terms
 
 if TYPE_CHECKING:
     from vaekit.exporting import ModulePair
@@ -324,12 +326,45 @@ def test_a_gaussian_score_is_half_the_squared_distance_plus_kl(
     z = mean + np.exp(log_var / 2) * vaekit.noise(seed=0, count=40, dim=3)
     gap = x - in_torch(gaussian_pair.decoder, z.astype(np.float32)).astype(np.float64)
     expected = (gap**2).sum(axis=1) / 2 + (np.exp(log_var) + mean**2 - 1 - log_var).sum(axis=1) / 2
-    np.testing.assert_allclose(gaussian.score(x), expected, atol=1e-3)
+    np.testing.assert_allclose(gaussian.score(x, seed=0), expected, atol=1e-3)
 
 
 def test_scores_of_batches_line_up(vae: vaekit.VAE, x: np.ndarray) -> None:
     parts = [vae.score(x[i : i + 10], seed=3, start=i) for i in range(0, 33, 10)]
     np.testing.assert_allclose(np.concatenate(parts), vae.score(x, seed=3), atol=1e-3)
+
+
+def test_without_a_seed_a_score_compares_with_the_bundles_threshold(vae: vaekit.VAE, small_dataset: Dataset) -> None:
+    x = small_dataset.test.pixels(slice(None))
+    found = np.concatenate([vae.score(x[at : at + 256]) for at in range(0, len(x), 256)])
+    np.testing.assert_array_equal(found, score_items(vae, x))
+    kept = vae.manifest.scores
+    assert kept is not None
+    assert found.mean() == pytest.approx(kept.mean, rel=1e-5)
+    limit = kept.quantiles[0.9]  # the 271st of 300 scores, of 6 digits
+    assert int((found > limit).sum()) in (29, 30)
+    assert abs(vae.score(x, seed=0) - found).max() > 0.1  # the control: a drawn z is another number
+
+
+def test_values_that_overflow_have_an_infinite_score_and_are_named_elsewhere(gaussian: vaekit.VAE) -> None:
+    x = np.zeros((3, 6), np.float32)
+    x[1, 2] = 1e38
+    x[1, 3:] = -3e38
+    for seed in (None, 5):
+        np.testing.assert_array_equal(np.isposinf(gaussian.score(x, seed=seed)), [False, True, False])
+    words = (
+        r"item {} of {} has values from -3e\+38 to 1e\+38, so far from the training data that the encoder's arithmetic "
+        r"overflows; give values in the units of the training data, or leave the item out\."
+    )
+    for seed in (None, 5):
+        with pytest.raises(ShapeError, match=words.format(1, "x")):
+            gaussian.reconstruct(x, seed=seed)
+    with pytest.raises(ShapeError, match=words.format(1, "x")):
+        negative_elbo_terms(gaussian, x, seed=0, start=0)
+    with pytest.raises(ShapeError, match=words.format(0, "b")):
+        gaussian.morph(x[0], x[1])
+    with pytest.raises(ShapeError, match=words.format(0, "a")):
+        gaussian.morph(x[1:2], x[0])
 
 
 # The classic autoencoder.

@@ -23,8 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vaekit.datasets import as_float
 from vaekit.datasets.mapped import Reader
-from vaekit.elbo import kl_divergence, reconstruction_loss
-from vaekit.errors import ConfigError, DataError, ShapeError
+from vaekit.errors import DataError, ShapeError
 from vaekit.runtime.evaluate import check_items
 from vaekit.runtime.session import BATCH, Items
 from vaekit.runtime.stream import OnRows, Source
@@ -35,34 +34,8 @@ Nats = NDArray[np.float64]
 
 
 def score(vae: VAE, x: Items) -> Nats:
-    """Score items: ``-log p(x | z = mean) + KL``, as one batch.
-
-    An item's score depends on the item alone, but for the last bits, which ONNX Runtime may give otherwise in another batch.
-
-    Args:
-        vae: The model, opened for float32 items.
-        x: Items, shape (N, *data shape), float32.
-
-    Returns:
-        Nats, shape (N,). Infinite where values are so far from all that the model knows that its arithmetic overflows.
-
-    Raises:
-        ShapeError: The items do not fit the model.
-        ConfigError: The model was opened with ``io="uint8"``.
-    """
-    spec = vae.spec
-    if vae.io != "float32":
-        raise ConfigError(
-            f"a score needs the decoder's means, which io={vae.io!r} has rounded to grey levels; load the model without io."
-        )
-    posterior = vae.encode(x)
-    finite = np.asarray(np.isfinite(posterior.mean).all(axis=1))
-    x_hat = vae.decode(np.where(finite[:, None], posterior.mean, np.float32(0)))
-    with np.errstate(over="ignore", invalid="ignore"):
-        nats = reconstruction_loss(x, x_hat, spec.likelihood, scale=spec.scale, units=spec.data.units)
-        if spec.kind == "vae":
-            nats += kl_divergence(posterior.mean, posterior.log_var).sum(axis=1)
-    return np.where(finite & np.isfinite(nats), nats, np.inf)
+    """Score items: ``-log p(x | z = mean) + KL``, as one batch; see `vaekit.VAE.score`, which this is without a seed."""
+    return vae.score(x)
 
 
 def stream_scores(

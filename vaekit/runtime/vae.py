@@ -204,10 +204,9 @@ class VAE:
             The decoder's means, same shape.
 
         Raises:
-            ShapeError: The items do not fit the model.
+            ShapeError: The items do not fit the model, or its arithmetic overflows for one.
         """
-        posterior = self.encode(x)
-        return self.decode(posterior.mean if seed is None else posterior.sample(seed=seed))
+        return self.decode(_finite_codes(self.encode(x), x, seed=seed))
 
     def morph(self, a: Given, b: Given, *, steps: int = 9, path: Literal["linear", "spherical"] = "linear") -> Items:
         """Turn one item into another along a path between their posterior means.
@@ -222,34 +221,44 @@ class VAE:
             The decoder's means, shape (steps, *data shape), float32.
 
         Raises:
-            ShapeError: The ends do not fit the model, or are not one item each.
+            ShapeError: The ends do not fit the model, or its arithmetic overflows for one, or they are not one item each.
             ConfigError: Fewer than two steps, or an unknown path.
         """
         item = self.spec.data.shape
-        first, last = (self.encode(x[None] if getattr(x, "ndim", 0) == len(item) else x).mean for x in (a, b))
+        a, b = (x[None] if getattr(x, "ndim", 0) == len(item) else x for x in (a, b))
+        first, last = (_finite_codes(self.encode(x), x, name=name) for name, x in (("a", a), ("b", b)))
         if len(first) != 1 or len(last) != 1:
             raise ShapeError(f"morph takes two single items, but got {len(first)} and {len(last)}.")
         return self.decode(interpolate(first, last, steps=steps, path=path))
 
-    def score(self, x: Items, *, seed: int = 0, start: int = 0) -> NDArray[np.float64]:
-        """Say how unusual each item is: its negative ELBO, with one sample of the posterior.
+    def score(self, x: Items, *, seed: int | None = None, start: int = 0) -> NDArray[np.float64]:
+        """Say how unusual each item is: its negative ELBO, ``-log p(x | z) + KL``, as one batch.
 
-        ``reconstruction + KL``; for an autoencoder the reconstruction alone.
+        With z at the posterior's mean this is the score of `vaekit score` and of the bundle's threshold
+        (``manifest.scores.threshold(0.99)``): no noise, so it depends on the item alone, but for the last bits, which ONNX
+        Runtime may give otherwise in another batch. An autoencoder's is the reconstruction loss alone.
 
         Args:
             x: Items, shape (N, *data shape), float32.
-            seed: Seed of the posterior's samples.
-            start: Sample index of the first item, so that batches of one data set line up.
+            seed: None takes z at the posterior's mean; a seed draws z from the posterior, one code an item.
+            start: Sample index of the first item, with a seed, so that batches of one data set line up.
 
         Returns:
-            Nats, shape (N,), float64.
+            Nats, shape (N,), float64. Infinite where values are so far from all that the model knows that its arithmetic
+            overflows.
 
         Raises:
             ShapeError: The items do not fit the model.
             ConfigError: The model was opened with ``io="uint8"``: rounded to grey levels, the means give another number.
         """
-        terms = negative_elbo_terms(self, x, seed=seed, start=start)
-        return np.asarray(terms.reconstruction + terms.kl.sum(axis=1))
+        _needs_means(self)
+        posterior = self.encode(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            z = _codes(posterior, seed, start)
+            finite = np.asarray(np.isfinite(z).all(axis=1))
+            terms = _terms(self, x, posterior, np.where(finite[:, None], z, np.float32(0)))
+            nats = terms.reconstruction + terms.kl.sum(axis=1)
+        return np.where(finite & np.isfinite(nats), nats, np.inf)
 
 
 class Terms(NamedTuple):
@@ -280,21 +289,53 @@ def negative_elbo_terms(model: Halves, x: Items, *, seed: int, start: int) -> Te
         start: Sample index of the first item.
 
     Raises:
-        ShapeError: The items do not fit the model.
+        ShapeError: The items do not fit the model, or its arithmetic overflows for one.
     """
-    spec = model.spec
+    _needs_means(model)
+    posterior = model.encode(x)
+    return _terms(model, x, posterior, _finite_codes(posterior, x, seed=seed, start=start))
+
+
+def _needs_means(model: Halves) -> None:
     if getattr(model, "io", "float32") != "float32":
         raise ConfigError(
             "the ELBO needs the decoder's means, which io='uint8' has rounded to grey levels; load the model without io, "
             "and give it float32 items."
         )
-    posterior = model.encode(x)
-    z = posterior.sample(seed=seed, start=start)
+
+
+def _terms(model: Halves, x: Items, posterior: Posterior, z: Latents) -> Terms:
+    """Both terms of the negative ELBO, of these codes."""
+    spec = model.spec
     x_hat = model.decode(z)
     reconstruction = reconstruction_loss(x, x_hat, spec.likelihood, scale=spec.scale, units=spec.data.units)
     is_vae = spec.kind == "vae"
     kl = kl_divergence(posterior.mean, posterior.log_var) if is_vae else np.zeros(posterior.mean.shape)
     return Terms(posterior, z, x_hat, reconstruction, kl)
+
+
+def _codes(posterior: Posterior, seed: int | None, start: int = 0) -> Latents:
+    """The means, or with a seed a sample of each posterior."""
+    return posterior.mean if seed is None else posterior.sample(seed=seed, start=start)
+
+
+def _finite_codes(
+    posterior: Posterior, x: Given, *, seed: int | None = None, start: int = 0, name: str = "x"
+) -> Latents:
+    """Codes that the decoder takes.
+
+    Raises:
+        ShapeError: A code is not finite; it names the items that were given, which are why.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        z = _codes(posterior, seed, start)
+    if not np.isfinite(z).all():
+        item = int(np.argmin(np.isfinite(z).all(axis=1)))
+        raise ShapeError(
+            f"item {item} of {name} has values from {x[item].min():g} to {x[item].max():g}, so far from the training data that "
+            "the encoder's arithmetic overflows; give values in the units of the training data, or leave the item out."
+        )
+    return z
 
 
 def _batches(count: int, batch_size: int) -> Iterator[slice]:
