@@ -32,11 +32,11 @@ from vaekit.datasets import Dataset, load_dataset
 from vaekit.spec import ModelSpec
 from vaekit.training import Checkpoint, EpochMetrics, TrainConfig, train
 from vaekit.training.batches import Batches, epoch_generator
+from vaekit.training.machine import choose_device
 from vaekit.training.models import build_model, trained_spec
 from vaekit.training.objective import as_values, negative_log_likelihood
 from vaekit.training.schedules import kl_weight_at, learning_rate_at
 from vaekit.training.step import Step, binarized, noise_shape
-from vaekit.training.trainer import choose_device
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -23,6 +24,9 @@ from .train_options import chosen_options, configured
 from .train_preview import check_preview
 from .train_report import TrainReport
 
+if TYPE_CHECKING:
+    from vaekit.training import Checkpoint
+
 DEFAULT: Final = TrainConfig()
 HIDDEN: Final = ",".join(map(str, DEFAULT.hidden))
 
@@ -38,7 +42,9 @@ def train(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with a run that was stopped, with its own options."),
+        typer.Option(
+            "--resume", metavar="RUN", help="Go on with a run, with its own options; a larger `--epochs` trains longer."
+        ),
     ] = None,
     config_file: Annotated[
         Path | None,
@@ -91,20 +97,24 @@ def train(
 ) -> None:
     """Train a variational autoencoder (or a classic one), with a checkpoint after each epoch.
 
-    Stop with Ctrl-C or SIGTERM; go on with `vaekit train --resume RUN`. Several processes:
+    Stop with Ctrl-C or SIGTERM; go on with `vaekit train --resume RUN`, or longer, where the schedule is constant, with
+    `--resume RUN --epochs N`. Several processes:
     `torchrun --nproc-per-node N -m vaekit train …`.
     """
     with training_extra("train"):
         from vaekit.training.checkpoint import RunInfo
         from vaekit.training.config_file import FileConfig, merged, read_config
+        from vaekit.training.machine import choose_device
         from vaekit.training.ranks import is_first, local_device, ranks
-        from vaekit.training.trainer import choose_device
+        from vaekit.training.resuming import with_epochs
         from vaekit.training.trainer import train as run_training
     check_preview(preview and is_first(), console(), plain=quiet or as_json)  # of several processes one draws
     if resume is not None:
         _refuse_other_options(context)
         info = RunInfo.read(resume)
         config, source, options, folder = info.config, info.data, info.data_options, resume
+        if from_command_line(context, ["epochs"]):
+            config = with_epochs(resume, config, epochs)
     else:
         file = FileConfig() if config_file is None else read_config(config_file)
         chosen = {**file.train, **chosen_options(context)}
@@ -113,6 +123,7 @@ def train(
         source = data if file.source is None or from_command_line(context, ["data"]) else file.source
         folder = out or Path("runs") / Path(source).resolve().name
     silent = as_json or not is_first()
+    existed = os.path.lexists(folder)
     try:
         with ExitStack() as stack:
             if is_first():  # the others have nothing to put back, and must not outlive a lost connection
@@ -123,42 +134,65 @@ def train(
             dataset = first or read_data(source, options, quiet=True)
             if resume is None and dataset.spec.range is None:
                 config = configured(chosen, real_values=True)
-            report = TrainReport(config, dataset.spec, quiet=quiet or silent, silent=silent)
-            report.begin(dataset)
+            report = TrainReport(config, dataset, quiet=quiet or silent, silent=silent)
             if tensorboard and is_first():
                 from vaekit.training.tracking import TensorBoard
 
                 spec = config.spec(dataset.spec)
                 board = stack.enter_context(TensorBoard(folder, dataset, spec, resume=resume is not None))
                 report.also = board
-            report.open(dataset, resume, preview=preview is not False, every=preview_every)
+            report.open(resume, preview=preview is not False, every=preview_every)
             stack.enter_context(report.bar())
             checkpoint = run_training(
                 dataset,
                 config,
                 folder,
                 resume=resume is not None,
+                on_begin=report.begin,
                 on_epoch=report.epoch,
                 on_progress=report.progress,
                 on_weights=report.weights if report.looks else None,
             )
     except KeyboardInterrupt as stop:
         if is_first():
-            command = shlex.join(["vaekit", "train", "--resume", str(folder)])
-            line = f"stopped; go on with `{command}`" if folder.is_dir() else "stopped; nothing was written"
-            error_console().print(line, style="yellow", markup=False, soft_wrap=True)
+            written = folder.is_dir() and (resume is not None or not existed)
+            error_console().print(
+                _stopped(folder, config, written=written), style="yellow", markup=False, soft_wrap=True
+            )
         raise typer.Exit(128 + (signal.SIGTERM if isinstance(stop, TerminatedError) else signal.SIGINT)) from None
-    if not is_first():
-        return
+    if is_first():
+        _ended(folder, checkpoint, report, as_json=as_json)
+
+
+def _ended(run: Path, checkpoint: Checkpoint, report: TrainReport, *, as_json: bool) -> None:
+    """Say what was trained."""
     if as_json:
-        print_json({"run": str(folder), "epoch": checkpoint.epoch, **checkpoint.history[-1]})
+        print_json({"run": str(run), "epoch": checkpoint.epoch, **checkpoint.history[-1]})
+    elif report.done == checkpoint.epoch:
+        longer = "; `--epochs N` trains longer" if checkpoint.info.config.schedule == "constant" else ""
+        line = f"nothing was left to do: {run} has all its epochs, {checkpoint.epoch}{longer}"
+        console().print(line, markup=False, soft_wrap=True)
     else:
-        console().print(f"wrote {folder}, epoch {checkpoint.epoch}", markup=False, soft_wrap=True)
+        console().print(f"wrote {run}, epoch {checkpoint.epoch}", markup=False, soft_wrap=True)
+
+
+def _stopped(run: Path, config: TrainConfig, *, written: bool) -> str:
+    """What there is of a run that was stopped, and the command that goes on with it."""
+    from vaekit.training.checkpoint import RunInfo
+    from vaekit.training.resuming import trained_epochs
+
+    if not written:
+        return "stopped; nothing was written"
+    asked = [] if RunInfo.read(run).config == config else ["--epochs", str(config.epochs)]  # not written down yet
+    command = shlex.join(["vaekit", "train", "--resume", str(run), *asked])
+    if trained_epochs(run):
+        return f"stopped; go on with `{command}`"
+    return f"stopped before the first checkpoint; `{command}` starts again"
 
 
 def _refuse_other_options(context: typer.Context) -> None:
-    """A resumed run has its own options; another one given beside --resume would be ignored, so it is an error."""
-    free = {"resume", "tensorboard", "preview", "preview_every", "quiet", "as_json"}
+    """A resumed run has its own options but for --epochs; another one would be ignored, so it is an error."""
+    free = {"resume", "epochs", "tensorboard", "preview", "preview_every", "quiet", "as_json"}
     refused = from_command_line(context, set(context.params) - free)
     given = [parameter.opts[0] for parameter in context.command.params if parameter.name in refused]
     if given:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vaekit.elbo import bits_per_dimension
-from vaekit.spec import DataSpec
 from vaekit.training.config import TrainConfig
 
 from .console import console
@@ -33,8 +32,9 @@ STARVED: Final = 0.05
 class TrainReport:
     """The progress bar, or plain lines where there is no terminal."""
 
-    def __init__(self, config: TrainConfig, data: DataSpec, *, quiet: bool, silent: bool) -> None:
+    def __init__(self, config: TrainConfig, data: Dataset, *, quiet: bool, silent: bool) -> None:
         self._config = config
+        self._data = data
         self._loss = "-ELBO" if config.kind == "vae" else "reconstruction"
         """What the loss is called; an autoencoder has no ELBO."""
         self._console = console()
@@ -43,7 +43,9 @@ class TrainReport:
         self._task: Any = None
         self._wanted = not quiet and draws(self._console)
         self._ends_with_curve = not quiet and self._console.is_terminal
-        self._size = data.size
+        self._size = data.spec.size
+        self.done: int | None = None
+        """Epochs that were done when training began; None before."""
         self.also: TensorBoard | None = None
         """Given each epoch's numbers and weights besides."""
         self._pane: Pane | None = None
@@ -58,11 +60,10 @@ class TrainReport:
         """Whether an epoch's weights are wanted, for pictures."""
         return self._pane is not None or self.also is not None
 
-    def open(self, data: Dataset, resumed: Path | None, *, preview: bool, every: int) -> None:
+    def open(self, resumed: Path | None, *, preview: bool, every: int) -> None:
         """Make what will stand above the bar, and take in the epochs that a resumed run has behind it.
 
         Args:
-            data: Its test items are drawn.
             resumed: The folder of the run that goes on.
             preview: Whether anything may stand there.
             every: Epochs from one picture to the next.
@@ -74,12 +75,15 @@ class TrainReport:
         history = Checkpoint.latest(resumed).history if resumed is not None and checkpoint_folders(resumed) else ()
         self._losses = [Loss(m["epoch"], m["train_negative_elbo"], m["test_negative_elbo"]) for m in history]
         if self._wanted and preview:
-            spec, epochs = self._config.spec(data.spec), self._config.epochs
-            self._pane = Pane(self._console, data, spec, every=every, epochs=epochs)
+            spec, epochs = self._config.spec(self._data.spec), self._config.epochs
+            self._pane = Pane(self._console, self._data, spec, every=every, epochs=epochs)
 
-    def begin(self, data: Dataset) -> None:
-        """Say what is trained on what."""
-        config = self._config
+    def begin(self, done: int) -> None:
+        """Say what is trained on what, unless all epochs are done."""
+        self.done = done
+        config, data = self._config, self._data
+        if done == config.epochs:
+            return
         shape = " x ".join(map(str, data.train.items.shape[1:]))
         self._print(
             f"{data.name}: {len(data.train):,} training items, {len(data.test):,} test items of {shape}; {_model(config)}, "

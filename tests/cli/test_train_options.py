@@ -113,6 +113,26 @@ def test_options_without_a_meaning_are_one_line_and_leave_no_run(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--likelihood", "bernoulli"), "needs data in [0, 1]"),
+        (("--arch", "conv", "--likelihood", "gaussian"), "arch='conv' is for pictures"),
+        (("--out", "."), "exists already"),
+    ],
+)
+def test_nothing_is_said_of_a_training_that_is_refused(
+    run: Any, tmp_path: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("speed,load\n" + "".join(f"{row},{row * row}\n" for row in range(40)))
+    small = SMALL if "--arch" not in arguments else SMALL[2:]
+    code, out, err = run("train", table, *small, "--out", tmp_path / "run", *arguments)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert expected in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_real_values_are_gaussian_of_a_learned_scale_unless_something_else_is_chosen(run: Any, tmp_path: Path) -> None:
     values = tmp_path / "values.npy"
     np.save(values, np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))

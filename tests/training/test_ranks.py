@@ -166,6 +166,19 @@ def test_a_run_goes_on_with_another_number_of_processes(data: Path, plain: tuple
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_two_processes_train_a_run_longer(data: Path, plain: tuple[Path, str], tmp_path: Path) -> None:
+    alone(data, "--out", tmp_path / "whole", "--epochs", 4, *OPTIONS)
+    run = Path(shutil.copytree(plain[0], tmp_path / "run"))
+    out = finish(launch(2, "-m", "vaekit", "train", "--resume", str(run), "--epochs", "4"))
+    assert [out.count(f"epoch {epoch}/4") for epoch in (3, 4)] == [0, 1]
+    for name in ("config.toml", "run.json"):
+        assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for a, b in zip(lines(tmp_path / "whole"), lines(run), strict=True):
+        assert b["train_negative_elbo"] == pytest.approx(a["train_negative_elbo"], rel=1e-4)
+
+
+@pytest.mark.slow
 def test_when_one_process_is_killed_all_end_and_the_checkpoint_is_whole(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = start(2, str(data), "--out", str(run), "--epochs", "100000", start_new_session=True)

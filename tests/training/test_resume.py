@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import torch
 
 from vaekit.datasets import DataOptions, Dataset, load_dataset
 from vaekit.errors import CheckpointError
-from vaekit.training import Checkpoint, EpochMetrics, TrainConfig, train
+from vaekit.training import Checkpoint, EpochMetrics, Progress, TrainConfig, train
+from vaekit.training.checkpoint import RunInfo
+from vaekit.training.config_file import read_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -91,6 +94,105 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(
     assert len(comparable(run)["metrics.jsonl"]) == 5
 
 
+CONSTANT = replace(CONFIG, schedule="constant", kl_warmup=20, ema=0.9)  # both warm-ups last into the third epoch
+
+
+@pytest.fixture(scope="module")
+def constant(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return train(small_dataset, CONSTANT, tmp_path_factory.mktemp("constant") / "run").run
+
+
+@pytest.mark.parametrize(
+    ("asked", "stopped"), [(2, None), (1, None), (4, 2), (9, 3)], ids=["2", "1", "2 of 4", "3 of 9"]
+)
+def test_a_run_trained_longer_is_the_run_that_was_begun_for_so_long_bit_for_bit(
+    small_dataset: Dataset, constant: Path, tmp_path: Path, asked: int, stopped: int | None
+) -> None:
+    run = tmp_path / "run"
+    if stopped is None:
+        train(small_dataset, replace(CONSTANT, epochs=asked), run)
+    else:
+        begin(small_dataset, replace(CONSTANT, epochs=asked), run, epochs=stopped)
+    torch.manual_seed(99)
+    began: list[int] = []
+    assert train(small_dataset, CONSTANT, run, resume=True, on_begin=began.append).epoch == 5
+    assert began == [stopped or asked]
+    assert comparable(run) == comparable(constant)  # run.json and config.toml among the rest
+    assert Checkpoint.latest(run).info.config.epochs == 5
+    assert read_config(run / "config.toml").train["epochs"] == 5
+
+
+def test_a_run_stopped_before_its_first_checkpoint_may_be_trained_longer_too(
+    small_dataset: Dataset, constant: Path, tmp_path: Path
+) -> None:
+    def stop(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small_dataset, replace(CONSTANT, epochs=2), tmp_path / "run", on_begin=stop)
+    train(small_dataset, CONSTANT, tmp_path / "run", resume=True)
+    assert comparable(tmp_path / "run") == comparable(constant)
+
+
+def test_a_longer_run_that_is_stopped_in_mid_epoch_goes_on_to_its_new_end(
+    small_dataset: Dataset, constant: Path, tmp_path: Path
+) -> None:
+    def stop(at: Progress) -> None:
+        if at.epoch == 4:
+            raise Stop
+
+    run = tmp_path / "run"
+    train(small_dataset, replace(CONSTANT, epochs=2), run)
+    with pytest.raises(Stop):
+        train(small_dataset, CONSTANT, run, resume=True, on_progress=stop)
+    assert Checkpoint.latest(run).epoch == 3
+    train(small_dataset, RunInfo.read(run).config, run, resume=True)  # as --resume alone does
+    assert comparable(run) == comparable(constant)
+
+
+def test_options_whose_writing_was_cut_short_are_those_of_before(
+    small_dataset: Dataset, constant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    train(small_dataset, replace(CONSTANT, epochs=2), run)
+    with monkeypatch.context() as cut:
+        cut.setattr("vaekit.training.checkpoint.RunInfo.to_bytes", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(small_dataset, CONSTANT, run, resume=True)
+    assert RunInfo.read(run).config.epochs == 2
+    train(small_dataset, CONSTANT, run, resume=True)
+    assert comparable(run) == comparable(constant)
+
+
+def test_a_learning_rate_that_depends_on_the_number_of_epochs_keeps_that_number(
+    small_dataset: Dataset, uninterrupted: Path
+) -> None:
+    before = comparable(uninterrupted)
+    expected = (
+        f"--schedule cosine makes the learning rate depend on the number of epochs, 5 in {uninterrupted}, so it cannot have "
+        f"6; begin another run with `vaekit train --config {uninterrupted}/config.toml --epochs 6 --out OTHER`."
+    )
+    with pytest.raises(CheckpointError, match=re.escape(expected)):
+        train(small_dataset, replace(CONFIG, epochs=6), uninterrupted, resume=True)
+    assert comparable(uninterrupted) == before
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_a_run_is_not_trained_for_fewer_epochs_than_it_has(small_dataset: Dataset, constant: Path, epochs: int) -> None:
+    before = comparable(constant)
+    expected = f"{constant} has 5 epochs already, and --epochs {epochs} counts them too; give more than 5."
+    with pytest.raises(CheckpointError, match=re.escape(expected)):
+        train(small_dataset, replace(CONSTANT, epochs=epochs), constant, resume=True)
+    assert comparable(constant) == before
+
+
+def test_a_run_trained_longer_needs_its_other_options(small_dataset: Dataset, constant: Path) -> None:
+    with pytest.raises(CheckpointError, match=re.escape("was begun with other options (seed); resume it")):
+        train(small_dataset, replace(CONSTANT, epochs=6, seed=6), constant, resume=True)
+    assert RunInfo.read(constant).config == CONSTANT
+
+
 @pytest.mark.parametrize("options", [{"kind": "ae"}, {"likelihood": "gaussian", "beta": 0.5}, {"precision": "bf16"}])
 def test_every_kind_of_run_resumes_bit_for_bit(small_dataset: Dataset, tmp_path: Path, options: dict[str, Any]) -> None:
     config = replace(CONFIG, epochs=3, **options)
@@ -139,7 +241,6 @@ def test_a_finished_run_is_resumed_without_a_step(small_dataset: Dataset, uninte
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"epochs": 6}, "epochs"),
         ({"seed": 6}, "seed"),
         ({"hidden": (16, 16)}, "hidden"),
         ({"learning_rate": 2e-3, "beta": 2.0}, "beta, learning_rate"),
@@ -296,9 +397,8 @@ def test_ctrl_c_stops_cleanly_and_the_command_it_names_goes_on_bit_for_bit(
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--epochs", "3"], "--epochs"),
-        (["--epochs", "5"], "--epochs"),  # also when it says what the run has anyway
-        (["--seed", "1", "--kind", "ae"], "--kind, --seed"),
+        (["--schedule", "cosine"], "--schedule"),  # also when it says what the run has anyway
+        (["--epochs", "6", "--seed", "1", "--kind", "ae"], "--kind, --seed"),
         (["--out", "elsewhere"], "--out"),
         (["mnist"], "data"),
     ],
@@ -332,3 +432,85 @@ def test_the_command_line_resumes_nothing_where_no_run_is(
         main(["train", "--resume", str(tmp_path / "none")])
     assert end.value.code == 1
     assert "holds no run.json, so it is no run" in capsys.readouterr().err
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    """`vaekit train` in this process: code, standard output, standard error."""
+    from vaekit.cli import main
+
+    monkeypatch.setattr("warnings.showwarning", lambda *_, **__: None)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["train", *map(str, arguments)])
+        return int(end.value.code or 0), *capsys.readouterr()
+
+    return call
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+def test_the_command_line_trains_longer_and_says_when_nothing_is_left_to_do(
+    command: Command, small_data_folder: Path, tmp_path: Path
+) -> None:
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    options = ("--hidden", 8, "--latent", 2, "--device", "cpu")
+    assert command(small_data_folder, *options, "--epochs", 3, "--out", whole)[0] == 0
+    assert command(small_data_folder, *options, "--epochs", 1, "--out", run)[0] == 0
+    longer = command("--resume", run, "--epochs", 3)
+    assert (longer[0], longer[1].splitlines()[-1]) == (0, f"wrote {run}, epoch 3")
+    assert re.findall(r"epoch \d/\d", longer[1]) == ["epoch 2/3", "epoch 3/3"]
+    assert comparable(run) == comparable(whole)
+    nothing = f"nothing was left to do: {run} has all its epochs, 3; `--epochs N` trains longer\n"
+    assert command("--resume", run) == (0, nothing, "")
+    refused = f"error: {run} has 3 epochs already, and --epochs 3 counts them too; give more than 3.\n"
+    assert command("--resume", run, "--epochs", 3) == (1, "", refused)
+    code, out, _ = command("--resume", run, "--json")
+    assert (code, json.loads(out)["epoch"]) == (0, 3)
+    assert comparable(run) == comparable(whole)
+
+
+def test_a_run_that_cannot_be_trained_longer_is_not_told_to(
+    command: Command, small_data_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    options = ("--hidden", 8, "--latent", 2, "--device", "cpu", "--schedule", "cosine", "--epochs", 1, "--out", run)
+    assert command(small_data_folder, *options)[0] == 0
+    assert command("--resume", run) == (0, f"nothing was left to do: {run} has all its epochs, 1\n", "")
+    code, out, err = command("--resume", run, "--epochs", 2)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "--schedule cosine makes the learning rate depend on the number of epochs, 1 in" in err
+
+
+def test_what_is_said_of_a_stopped_run_is_so(
+    command: Command, small_data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    given = (small_data_folder, "--hidden", 8, "--latent", 2, "--device", "cpu", "--epochs", 1, "--out", run)
+    stopped = ("--resume", run, "--epochs", 2)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def said(*arguments: object) -> str:
+        code, _, err = command(*arguments)
+        assert code == 130
+        return err
+
+    with monkeypatch.context() as patched:
+        patched.setattr("vaekit.datasets.load_dataset", interrupted)
+        assert said(*given) == "stopped; nothing was written\n"
+    with monkeypatch.context() as patched:
+        patched.setattr("vaekit.training.trainer.measure", interrupted)
+        assert said(*given) == f"stopped before the first checkpoint; `vaekit train --resume {run}` starts again\n"
+    assert command("--resume", run)[0] == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("vaekit.datasets.load_dataset", interrupted)
+        assert said(*given) == "stopped; nothing was written\n"  # the run that stands there is another command's
+        assert said(*stopped) == f"stopped; go on with `vaekit train --resume {run} --epochs 2`\n"
+    with monkeypatch.context() as patched:
+        patched.setattr("vaekit.training.trainer.measure", interrupted)
+        assert said(*stopped) == f"stopped; go on with `vaekit train --resume {run}`\n"  # it has two epochs by now

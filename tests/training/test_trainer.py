@@ -16,11 +16,12 @@ import torch
 from safetensors.numpy import load_file
 
 from vaekit.datasets import Dataset, Split
+from vaekit.datasets.tables import standardisation
 from vaekit.errors import CheckpointError, ConfigError, DataError, DivergedError, OutputError, TrainingError
 from vaekit.training import Checkpoint, EpochMetrics, Progress, TrainConfig, train
 from vaekit.training.batches import epoch_generator
+from vaekit.training.machine import choose_device
 from vaekit.training.schedules import learning_rate_at
-from vaekit.training.trainer import choose_device
 
 CPU = torch.device("cpu")
 LATENT = 4
@@ -310,6 +311,64 @@ def test_weights_that_break_at_an_epochs_last_step_are_not_saved(small_dataset: 
         train(small_dataset, replace(BASE, learning_rate=1e30, batch_size=320), tmp_path / "run")
     with pytest.raises(CheckpointError, match="has no checkpoint"):
         Checkpoint.latest(tmp_path / "run")
+
+
+def table(train: np.ndarray, test: np.ndarray) -> Dataset:
+    """Rows of the columns a, b, c, as a table's reader gives them."""
+    rows = [np.asarray(part, np.float32) for part in (train, test)]
+    features = standardisation(rows[0], ("a", "b", "c"))
+    return Dataset("rows", "rows", "0" * 64, Split(rows[0]), Split(rows[1]), features=features)
+
+
+def in_training(constant: int, *, test: float) -> Dataset:
+    """Rows whose first columns are 7 among the training items and another number among the test items."""
+    rng = np.random.default_rng(0)
+    train_rows, test_rows = rng.normal(size=(300, 3)), rng.normal(size=(50, 3))
+    train_rows[:, :constant], test_rows[:, :constant] = 7, test
+    return table(train_rows, test_rows)
+
+
+ROWS = replace(BASE, likelihood="gaussian", scale="learned")
+ONE = "the column 'a', which has one value among the training items and others among the test items"
+
+
+def test_a_loss_that_breaks_on_the_test_items_names_them_and_the_column(tmp_path: Path) -> None:
+    advice = "name the other columns in --columns, or divide the data otherwise (--test-fraction)."
+    expected = (
+        "the loss on the test items is not finite after epoch 1, but that on the training items is; there is no checkpoint "
+        f"yet. Look at {ONE}; {advice}"
+    )
+    with (
+        pytest.warns(UserWarning, match=re.escape(f"rows: nothing says how to scale {ONE}; {advice}")),
+        pytest.raises(DivergedError) as refusal,
+    ):
+        train(in_training(1, test=1e30), ROWS, tmp_path / "run")
+    assert str(refusal.value) == expected
+
+
+def test_where_all_columns_are_constant_there_are_no_others_to_name(tmp_path: Path) -> None:
+    single = table(np.array([[1, 2, 3]]), np.array([[4, 2e30, 5], [4, 2e30, 5]]))
+    columns = (
+        "the columns 'a', 'b', 'c', of which each has one value among the training items and others among the test"
+    )
+    with (
+        pytest.warns(UserWarning, match=columns),
+        pytest.raises(DivergedError, match=rf"{columns} items; divide the data otherwise \(--test-fraction\)\.$"),
+    ):
+        train(single, ROWS, tmp_path / "run")
+
+
+def test_test_items_far_beyond_the_training_items_are_said_to_be_so(tmp_path: Path) -> None:
+    data = in_training(0, test=0)
+    data.test.items[17, 1] = 1e30
+    with pytest.raises(DivergedError, match="Some test items are far beyond all training items; look at them"):
+        train(data, ROWS, tmp_path / "run")
+
+
+def test_a_column_that_is_constant_in_both_parts_or_close_by_in_the_test_items_trains_on(tmp_path: Path) -> None:
+    train(in_training(2, test=7), replace(ROWS, epochs=1), tmp_path / "both")  # a warning would be an error
+    with pytest.warns(UserWarning, match="nothing says how to scale the columns 'a', 'b', of which each"):
+        assert train(in_training(2, test=8), replace(ROWS, epochs=1), tmp_path / "close").epoch == 1
 
 
 def spoil(data: Dataset, make: Callable[[np.ndarray], np.ndarray]) -> Dataset:

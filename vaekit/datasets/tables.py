@@ -106,6 +106,23 @@ def standardisation(rows: NDArray[np.float32], names: tuple[str, ...]) -> tuple[
     return tuple(features)
 
 
+def constant_in_training(dataset: Dataset) -> tuple[str, ...]:
+    """Names of the columns that have one value among the training items, and others among the test items.
+
+    Their scale is 1 (`standardisation`), so that a test item's value reaches the model in the column's own unit, however large.
+    """
+    unscaled = [place for place, feature in enumerate(dataset.features) if feature.scale == 1.0]
+    if not unscaled:
+        return ()
+    train, test = dataset.train.items[:], dataset.test.items[:]
+    names = []
+    for place in unscaled:
+        value = train[:, place].min()
+        if value == train[:, place].max() and not value == test[:, place].min() == test[:, place].max():
+            names.append(dataset.features[place].name)
+    return tuple(names)
+
+
 def _divide_in_time(
     rows: NDArray[np.float32], window: int, options: DataOptions, name: str
 ) -> tuple[NDArray[np.float32], Split, Split]:

@@ -237,8 +237,17 @@ def begin_run(run: Path, info: RunInfo) -> None:
             f"{run} exists already; choose another --out, or go on with it by `vaekit train --resume {run}`."
         )
     with new_folder(run) as folder:
-        write_file(folder / RUN, info.to_bytes())
-        write_config(folder / CONFIG, info.config, info.data, info.data_options)
+        write_options(folder, info)
+
+
+def write_options(run: Path, info: RunInfo) -> None:
+    """Write config.toml, then run.json: the run is what run.json says.
+
+    Raises:
+        OutputError: The disk is full or read-only.
+    """
+    write_config(run / CONFIG, info.config, info.data, info.data_options)
+    write_file(run / RUN, info.to_bytes())
 
 
 def write_checkpoint(

@@ -9,42 +9,39 @@ Needs: torch, safetensors.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import platform
-import re
-import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vaekit.cores import count_cores
 from vaekit.datasets import Dataset
-from vaekit.errors import CheckpointError, ConfigError, DataError, DivergedError, TrainingError
+from vaekit.errors import DataError, DivergedError, TrainingError
 from vaekit.training.batches import Batches, epoch_generator
 from vaekit.training.checkpoint import (
-    CHECKPOINTS,
-    METRICS,
     Checkpoint,
     RunInfo,
     begin_run,
     checkpoint_folders,
-    last_good,
     load_weights,
     write_checkpoint,
     write_metrics,
+    write_options,
 )
 from vaekit.training.config import TrainConfig
-from vaekit.training.means import MEANS, MeansKeeper
-from vaekit.training.measuring import evaluating, measure
+from vaekit.training.divergence import diverged, diverged_on_test, warn_of_constant_columns
+from vaekit.training.machine import asked_for, choose_device, is_out_of_memory, prepare
+from vaekit.training.means import MeansKeeper
+from vaekit.training.measuring import TEST_BATCH, evaluating, measure
 from vaekit.training.models import build_model
 from vaekit.training.progress import EpochMetrics, Progress
 from vaekit.training.ranks import Ranks, local_device, ranks
+from vaekit.training.resuming import check_same, clear_leftovers
 from vaekit.training.schedules import kl_weight_at, learning_rate_at
 from vaekit.training.step import Step, noise_shape, warn_of_emulation
 
@@ -58,6 +55,7 @@ def train(
     run: str | Path,
     *,
     resume: bool = False,
+    on_begin: Callable[[int], None] | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_weights: Callable[[int, torch.nn.Module], None] | None = None,
@@ -70,7 +68,9 @@ def train(
         data: Items to train and to test on.
         config: Every option.
         run: The run's folder; it must not exist, unless `resume`.
-        resume: Go on from the run's newest checkpoint; the configuration and the data must be those it began with.
+        resume: Go on from the run's newest checkpoint; the configuration and the data must be those it began with. With the
+            schedule "constant" the number of epochs may differ, if it is larger than that of the epochs done.
+        on_begin: Called with the number of epochs done, when all has been checked and before the first step.
         on_epoch: Called after each epoch's checkpoint is on disk.
         on_progress: Called every few steps.
         on_weights: Called after `on_epoch` with the epoch and the model as it would be exported, in evaluation mode.
@@ -91,32 +91,21 @@ def train(
     """
     _check_data(data)
     device = local_device(choose_device(config.device))
-    _prepare(device)
+    prepare(device)
     with ranks(device) as process:
         if process.writes:
             warn_of_emulation(config, device)
+            warn_of_constant_columns(data)
         try:
-            _Run(data, config, Path(run), device, process).go(resume, on_epoch, on_progress, on_weights)
+            _Run(data, config, Path(run), device, process).go(resume, on_begin, on_epoch, on_progress, on_weights)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise TrainingError(
-                f"arch={config.arch!r}, latent={config.latent}, batch_size={config.batch_size}: {_asked_for(error)} on "
+                f"arch={config.arch!r}, latent={config.latent}, batch_size={config.batch_size}: {asked_for(error)} on "
                 f"{device}; take a smaller model, or a smaller --batch-size."
             ) from error
     return Checkpoint.latest(Path(run))
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch found no memory; on the CPU it says so in words alone, which differ between systems."""
-    words = ("allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in words)
-
-
-def _asked_for(error: RuntimeError) -> str:
-    """What there was no memory for, as far as torch says it."""
-    size = re.search(r"tried to allocate ([\d.]+ \w+)", str(error))
-    return f"there is no memory for {size[1]}" if size else "there is not enough memory"
 
 
 class _Run:
@@ -147,6 +136,7 @@ class _Run:
     def go(
         self,
         resume: bool,
+        on_begin: Callable[[int], None] | None,
         on_epoch: Callable[[EpochMetrics], None] | None,
         on_progress: Callable[[Progress], None] | None,
         on_weights: Callable[[int, torch.nn.Module], None] | None,
@@ -158,7 +148,9 @@ class _Run:
         else:
             self.process.first(lambda: begin_run(self.folder, self.info))
         if not self.process.writes:
-            on_epoch = on_progress = on_weights = None
+            on_begin = on_epoch = on_progress = on_weights = None
+        if on_begin is not None:
+            on_begin(len(history))
         for epoch in range(len(history) + 1, self.config.epochs + 1):
             metrics = self._epoch(epoch, on_progress)
             history.append(asdict(metrics))
@@ -210,9 +202,11 @@ class _Run:
                     on_progress(Progress(epoch, config.epochs, index + 1, self.per_epoch, reconstruction, kl))
         seconds = time.perf_counter() - began
         reconstruction, kl = (total / done).tolist()
-        with self.step.averaged():
-            test_reconstruction, test_kl = measure(self.step.model, self.test, config, self.info.spec, process)
+        test_reconstruction, test_kl = self._measure(self.test)
         if not math.isfinite(test_reconstruction + test_kl):
+            # Either the last step broke the weights, which no step's loss has seen, or it is the test items.
+            if math.isfinite(sum(self._measure(Batches(self.data.train.items[:TEST_BATCH], device)))):
+                raise diverged_on_test(self.folder, epoch, self.data)
             raise self._diverged(epoch, before + self.per_epoch - 1)
         return EpochMetrics(
             epoch=epoch,
@@ -228,6 +222,10 @@ class _Run:
             loading_seconds=loading,
         )
 
+    def _measure(self, batches: Batches) -> tuple[float, float]:
+        with self.step.averaged():
+            return measure(self.step.model, batches, self.config, self.info.spec, self.process)
+
     def _share(self, gradients: list[torch.Tensor]) -> None:
         """From the mean over this process's items to the mean over the whole batch's."""
         for gradient in gradients:
@@ -241,39 +239,33 @@ class _Run:
         write_checkpoint(self.folder, len(history), history, self.step.weights(), self.step.state())
 
     def _resume(self) -> list[Mapping[str, Any]]:
-        """Load a run's newest checkpoint into the step, and give its history; clear what a killed run left half written."""
+        """Load a run's newest checkpoint into the step, and give its history; write down a new number of epochs."""
         folder, info = self.folder, self.info
         begun = RunInfo.read(folder)
-        if begun.config != info.config or begun.spec != info.spec:
-            changed = [name for name, value in vars(begun.config).items() if value != getattr(info.config, name)]
-            raise CheckpointError(
-                f"{folder} was begun with other options ({', '.join(changed) or 'model'}); resume it with its own."
-            )
-        if begun.data_sha256 != info.data_sha256:
-            raise CheckpointError(
-                f"{folder} was begun with other data (SHA-256 {begun.data_sha256}, now {info.data_sha256})."
-            )
-        if begun.data_options != info.data_options:
-            raise CheckpointError(
-                f"{folder} was begun with the data read in another way; resume it with its own options."
-            )
-        self.process.first(lambda: _clear_leftovers(folder))
-        if not checkpoint_folders(folder):
-            return []
-        checkpoint = Checkpoint.latest(folder)
-        load_weights(self.step.model, checkpoint.weights(), checkpoint.folder)
-        self.step.load_state(checkpoint.optimizer())
-        self.process.first(lambda: write_metrics(folder, list(checkpoint.history)))
-        if self.means is not None:
-            self.means.resume(checkpoint.epoch)
-        return list(checkpoint.history)
+        check_same(folder, begun, info)
+        self.process.first(lambda: clear_leftovers(folder))
+        history: list[Mapping[str, Any]] = []
+        if checkpoint_folders(folder):
+            checkpoint = Checkpoint.latest(folder)
+            load_weights(self.step.model, checkpoint.weights(), checkpoint.folder)
+            self.step.load_state(checkpoint.optimizer())
+            history = list(checkpoint.history)
+            if self.means is not None:
+                self.means.resume(checkpoint.epoch)
+        longer = replace(begun, config=info.config)
+
+        def write() -> None:
+            if history:
+                write_metrics(folder, history)
+            if longer != begun:
+                write_options(folder, longer)
+
+        self.process.first(write)
+        return history
 
     def _diverged(self, epoch: int, step: int) -> DivergedError:
         rate = learning_rate_at(step, self.config, self.config.epochs * self.per_epoch)
-        return DivergedError(
-            f"the loss is not finite at epoch {epoch}, step {step + 1}, learning rate {rate:.3g}; {last_good(self.folder)}. "
-            "Train again with a smaller --learning-rate."
-        )
+        return diverged(self.folder, epoch, step, rate)
 
 
 def _check_data(data: Dataset) -> None:
@@ -282,34 +274,6 @@ def _check_data(data: Dataset) -> None:
             raise DataError(f"the data {data.name!r} has no {part} items; training needs both parts.")
         if split.items.dtype not in (np.uint8, np.float32):
             raise DataError(f"the data {data.name!r} has {part} items of {split.items.dtype}; give uint8 or float32.")
-
-
-def choose_device(device: str) -> torch.device:
-    """Find the device: "auto" takes CUDA where torch sees one.
-
-    Raises:
-        ConfigError: CUDA was asked for, and torch sees none.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            f"device='cuda' was asked for, but torch {torch.__version__} sees no CUDA device; "
-            "install a CUDA build of torch, or pass --device cpu."
-        )
-    return torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-def _clear_leftovers(run: Path) -> None:
-    for leftover in (*run.glob(f"{CHECKPOINTS}/.*"), *run.glob(f".{METRICS}.*"), *run.glob(f".{MEANS}.*")):
-        with contextlib.suppress(OSError):  # a folder that takes no writes says so when the metrics are written
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-
-
-def _prepare(device: torch.device) -> None:
-    # Adam's moments decay into denormal numbers, which the processor computes with in microcode: half the speed.
-    torch.set_flush_denormal(True)
-    if device.type == "cpu":
-        # Never more than torch was told, by OMP_NUM_THREADS or by the program around this.
-        torch.set_num_threads(min(torch.get_num_threads(), count_cores().usable))
 
 
 def _versions() -> dict[str, str]:
