@@ -9,6 +9,7 @@ Needs: typer, rich.
 from __future__ import annotations
 
 import io
+import os
 import sys
 import warnings
 from typing import Annotated, Any
@@ -30,6 +31,7 @@ from .export import export
 from .figures import figures
 from .inspect import inspect
 from .morph import morph
+from .openmp import spin_briefly
 from .pack import pack, unpack
 from .reconstruct import reconstruct
 from .sample import sample
@@ -86,6 +88,7 @@ def _common(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: a VaekitError becomes one red line and exit code 1, a warning one yellow line."""
     warnings.showwarning = _show_warning
+    spin_briefly(os.environ)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that an ASCII pipe cannot take is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
