@@ -304,6 +304,7 @@ def _made_by(data: Dataset, made_with: Mapping[str, Any]) -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in packages},
+            "torch": str(torch.__version__),  # with the build, which the metadata of a CUDA wheel leaves out
         },
         "data": {
             "name": data.name,

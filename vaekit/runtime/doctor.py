@@ -106,8 +106,7 @@ def _packages() -> Iterator[Finding]:
 def _onnxruntime() -> Iterator[Finding]:
     """Wheels, import and providers."""
     what = "ONNX Runtime"
-    # Distributions that fill this folder; a plug-in with a folder of its own is no clash.
-    names = sorted(set(importlib.metadata.packages_distributions().get("onnxruntime", [])))
+    names = _distributions_of("onnxruntime")
     wheels = [f"{name} {_version(name)}" for name in names]
     if len(names) > 1:
         yield Finding(
@@ -260,6 +259,21 @@ def _remedy(info: GraphInfo, oldest: str | None) -> str:
     if installed < _numbers(oldest):
         return f"Install ONNX Runtime {oldest} or newer, or export it with a lower opset than {info.opset}."
     return "Its opset and IR version fit, so the graph itself is at fault: export it again."
+
+
+def _distributions_of(package: str) -> list[str]:
+    """Distributions that have put files into a package's folder; a plug-in with a folder of its own is none.
+
+    Their own lists of files say so. `importlib.metadata.packages_distributions` leaves out files that are gone, from Python
+    3.12 on, and a wheel whose files went with another's is what is looked for.
+    """
+    return sorted(
+        {
+            found.metadata["Name"]
+            for found in importlib.metadata.distributions()
+            if f"\n{package}/" in f"\n{found.read_text('RECORD') or ''}"
+        }
+    )
 
 
 def _version(distribution: str) -> str | None:
