@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from vaekit.bundle import Bundle
 from vaekit.manifest import Manifest
 from vaekit.precisions import COMPARED
-from vaekit.runtime.appio import DIFFERING, grey_levels, share
+from vaekit.runtime.appio import DIFFERING, between_levels, grey_levels, share
 from vaekit.runtime.verify import LATENT_TOLERANCE, ROUNDING
 
 GOLDEN_FOLDER: Final = "golden"
@@ -172,6 +172,7 @@ def write_golden(
         IntegrityError: The golden vectors were changed or do not fit the model.
     """
     golden, manifest = bundle.golden(io), bundle.manifest
+    plain = None if io == "float32" else bundle.golden().x_hat
     place = folder / GOLDEN_FOLDER
     place.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {}
@@ -186,7 +187,7 @@ def write_golden(
     index = {
         "items": manifest.golden_items,
         "seed": str(manifest.golden_seed),
-        "tolerances": tolerances(manifest, precision=precision, provider=provider, io=io),
+        "tolerances": tolerances(manifest, precision=precision, provider=provider, io=io, plain=plain),
         "latent_tolerance": LATENT_TOLERANCE,
         "rounding": None if unit is None else ROUNDING,
         "units": None if unit is None else unit.tolist(),
@@ -197,7 +198,12 @@ def write_golden(
 
 
 def tolerances(
-    manifest: Manifest, *, precision: str = "fp32", provider: str = "cpu", io: str = "float32"
+    manifest: Manifest,
+    *,
+    precision: str = "fp32",
+    provider: str = "cpu",
+    io: str = "float32",
+    plain: NDArray[np.float32] | None = None,
 ) -> dict[str, float]:
     """How far a host may be from the golden vectors, by comparison.
 
@@ -206,8 +212,10 @@ def tolerances(
     what was measured of it when it was exported, and half as much again for other items.
 
     Pixels are compared in grey levels, as exports/README.md says: with s = 255 / (high - low), a tolerance t of values allows
-    1 + floor(s t) levels, and 0.01 + s t in the mean. The mean is asked for in every precision that states what t is of it, for
-    fp32 the provider's: it finds a decoder that cuts off where it should round, which is never off by more than one level.
+    1 + floor(s t) levels, and 0.01 + s t + m in the mean, m being the part of the plain golden `x_hat` (`plain`) within the
+    provider's tolerance of the middle between two levels, which may become either. The mean is asked for in every precision
+    that states what t is of it, for fp32 the provider's: it finds a decoder that cuts off where it should round, which is never
+    off by more than one level.
 
     Returns:
         Of the largest differences: "encoder" (mean and log_var), "decoder" (x_hat of given codes) and "round_trip"; and, where
@@ -228,7 +236,8 @@ def tolerances(
                 found[f"mean_{what}"] = limit
             found[what] = grey_levels(found[what], data)
             if f"mean_{what}" in found:
-                found[f"mean_{what}"] = DIFFERING + share(found[f"mean_{what}"], data)
+                either = 0.0 if plain is None else between_levels(plain, data, limit)
+                found[f"mean_{what}"] = DIFFERING + share(found[f"mean_{what}"], data) + either
     return found
 
 

@@ -97,18 +97,23 @@ def compare(pixels: VAE, plain: VAE, u: NDArray[np.uint8], z: Latents, *, tolera
     error = max(float(np.abs(a.astype(np.float64) - b).max(initial=0.0)) for a, b in sides)
     values = plain.decode(z)
     gap = np.abs(pixels.decode(z).astype(np.int16) - to_pixels(values, data, layout))
-    undecided = gap[_between(values, data, layout, tolerance)]
+    between = _between(values, data, tolerance)
+    undecided = gap[between.transpose(0, 2, 3, 1) if layout == "nhwc" else between]
     return Compared(
         error, gap.size, int(gap.max(initial=0)), int(np.count_nonzero(gap)), int(np.count_nonzero(undecided))
     )
 
 
-def _between(values: NDArray[np.float32], data: DataSpec, layout: str, tolerance: float) -> NDArray[np.bool_]:
-    """Where values (N, C, H, W) stand within the tolerance of the middle between two levels; as the pixels lie."""
+def _between(values: NDArray[np.float32], data: DataSpec, tolerance: float) -> NDArray[np.bool_]:
+    """Where values (N, C, H, W) stand within the tolerance of the middle between two levels."""
     assert data.range is not None
     levels = share(1.0, data) * (values.astype(np.float64) - data.range[0])
-    near = np.abs(levels - np.floor(levels) - 0.5) <= share(tolerance, data)
-    return near.transpose(0, 2, 3, 1) if layout == "nhwc" else near
+    return np.asarray(np.abs(levels - np.floor(levels) - 0.5) <= share(tolerance, data))
+
+
+def between_levels(x_hat: NDArray[np.float32], data: DataSpec, tolerance: float) -> float:
+    """Part of values (N, C, H, W) within the tolerance of the middle between two levels: each may become either, one off."""
+    return float(_between(x_hat, data, tolerance).mean())
 
 
 def grey_levels(tolerance: float, data: DataSpec) -> float:

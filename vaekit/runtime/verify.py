@@ -101,7 +101,8 @@ def verify_bundle(bundle: Bundle, session: VAE) -> list[Deviation]:
             deviations.append(_deviation(session, what, f"batch {batch}", difference(*pair), tolerance))
     for what, pair in pairs.items() if own else ():  # those of all items at once
         tolerance = max(of_provider, own.get(f"mean_{_STATED[what]}", 0.0))
-        deviations.append(_deviation(session, what, "mean difference", mean_difference(*pair), tolerance))
+        either = _between_levels(bundle, session, of_provider) if session.io == "uint8" else 0.0
+        deviations.append(_deviation(session, what, "mean difference", mean_difference(*pair), tolerance, either))
     if session.io == "uint8":
         deviations += _beside_plain(bundle, session, golden, max(of_provider, own.get("encoder", 0.0)), of_provider)
     elif "negative_elbo" in own:
@@ -110,15 +111,22 @@ def verify_bundle(bundle: Bundle, session: VAE) -> list[Deviation]:
     return deviations
 
 
-def _deviation(session: VAE, what: str, how: str, measured: float, tolerance: float) -> Deviation:
-    """One line; where items are pixels, their deviations are in grey levels."""
+def _deviation(session: VAE, what: str, how: str, measured: float, tolerance: float, either: float = 0.0) -> Deviation:
+    """One line; where items are pixels, their deviations are in grey levels, and a part of them may be either of two."""
     if session.io == "uint8" and _STATED[what] != "encoder":
         from vaekit.runtime.appio import DIFFERING, grey_levels, share
 
         data = session.spec.data
-        tolerance = DIFFERING + share(tolerance, data) if how.startswith("mean") else grey_levels(tolerance, data)
+        mean = DIFFERING + share(tolerance, data) + either
+        tolerance = mean if how.startswith("mean") else grey_levels(tolerance, data)
         how += ", grey levels"
     return Deviation(f"{what}, {how}", measured, tolerance)
+
+
+def _between_levels(bundle: Bundle, session: VAE, of_provider: float) -> float:
+    from vaekit.runtime.appio import between_levels
+
+    return between_levels(bundle.golden().x_hat, session.spec.data, of_provider)
 
 
 def _beside_plain(
