@@ -98,6 +98,7 @@ lint: $(READY)
 bench: $(READY)
 	@echo "==> benchmarks (about twenty minutes; nothing else should run on this machine)"
 	@$(BIN)/python -m benchmarks.training
+	@$(BIN)/python -m benchmarks.contention
 	@$(BIN)/python -m benchmarks.runtime
 	@$(BIN)/python -m benchmarks.blocks
 	@$(BIN)/python -m benchmarks.explore
