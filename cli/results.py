@@ -26,6 +26,7 @@ from .lines import Lines, limits, line_images
 from .lines import legend as channels
 from .picture_options import FPS, Graphics
 from .pictures import Picture, readable_columns
+from .rows import Rows
 
 ENDINGS: Final = (".png", ".npz")
 ANIMATED: Final = (".gif", ".apng")
@@ -135,7 +136,7 @@ def show(
     columns: int | None = None,
     graphics: Graphics | None = None,
 ) -> None:
-    """Show items: images as a picture, time series as lines, other arrays as their first numbers.
+    """Show items: images as a picture, time series as lines, other arrays as their first numbers, a table's below their names.
 
     Args:
         items: Shape (N, *shape).
@@ -155,12 +156,13 @@ def show(
     if data.is_image or is_series(data):
         console().print(drawn(items, data, screen, under=under, captions=captions, columns=columns))
         return
-    for index, item in enumerate(items):
-        rows = [item] if under is None else [item, under[index]]
-        for row in rows:
-            values = " ".join(f"{value:.6g}" for value in row.reshape(-1)[:8])
-            caption = captions[index] if captions else str(index)
-            console().print(f"{caption}: {values}{' …' if row.size > 8 else ''}", markup=False)
+    captions = captions or [str(index) for index in range(len(items))]
+    rows = Rows(items if under is None else np.concatenate([items, under]), data, captions, console().width)
+    if rows.header is not None:
+        console().print(rows.header, markup=False)
+    for index, (item, caption) in enumerate(zip(items, captions, strict=True)):
+        for row in [item] if under is None else [item, under[index]]:
+            console().print(rows.line(caption, row), markup=False)
 
 
 def drawn(

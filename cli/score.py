@@ -79,7 +79,10 @@ def score(
         typer.Option("--bins", help="The histogram's steps; `auto` is `log` where scores span several magnitudes."),
     ] = "auto",
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write every score: `.csv`, `.npz` or `.parquet`.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Write every score: `.csv`, `.parquet`, or `.npz` (labels as numbers)."
+        ),
     ] = None,
     fail_above: Annotated[
         int | None,
@@ -131,7 +134,7 @@ def score(
             scores = score_items(vae, chosen.items, batch_size=batch_size, on_progress=move)
         chosen = chosen.scored(scores)
         if out is not None:
-            write_scores(out, chosen, limit, force=force)
+            write_scores(out, dataset, chosen, limit, force=force)
     if as_json:
         print_json(as_values(vae, dataset, chosen, limit, top=top))
     else:

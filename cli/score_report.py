@@ -183,8 +183,10 @@ def check_scores_file(out: Path, *, force: bool) -> None:
     check_new_file(out, ENDINGS, overwrite=force)
 
 
-def write_scores(out: Path, chosen: Chosen, limit: Limit | None, *, force: bool) -> None:
+def write_scores(out: Path, dataset: Dataset, chosen: Chosen, limit: Limit | None, *, force: bool) -> None:
     """Write each item's number, name, label, score and whether it is unusual, as far as these are known.
+
+    A label is its class's name where classes have names; in .npz, which is for arrays, it is always its number.
 
     Raises:
         OutputError: The file exists or cannot be written; nothing half-written is left.
@@ -193,7 +195,10 @@ def write_scores(out: Path, chosen: Chosen, limit: Limit | None, *, force: bool)
     if chosen.names:
         columns["name"] = np.array(chosen.names)
     if chosen.labels is not None:
-        columns["label"] = chosen.labels
+        named = dataset.classes and check_ending(out, ENDINGS) != ".npz"
+        columns["label"] = (
+            np.array([label_name(dataset, int(label)) for label in chosen.labels]) if named else chosen.labels
+        )
     columns["score"] = chosen.scores
     if limit is not None:
         columns["unusual"] = chosen.unusual(limit)

@@ -168,21 +168,29 @@ def _show(
 ) -> None:
     from .console import console
     from .lines import limits
-    from .results import drawn, is_series, show
+    from .results import drawn, is_series
+    from .rows import Rows
 
     out = console()
     bounds = limits(*x) if is_series(data) else None
+    steps = [[f"{value:+z.2f}" for value in row] for row in values]
+    drawable = data.is_image or bounds is not None
+    rows = (
+        None if drawable else Rows(x.reshape(-1, *data.shape), data, [text for row in steps for text in row], out.width)
+    )
+    if rows is not None and rows.header is not None:
+        out.print(rows.header, markup=False)
     for row, (items, dimension) in enumerate(zip(x, chosen, strict=True)):
         kl = f"  KL {statistics.kl[dimension]:.2f} nats" if statistics.kl else ""
         active = "" if dimension in statistics.active else "  not active"
         gap = "\n" if row else ""
         out.print(f"{gap}z{dimension}{kl}{active}", markup=False)
-        captions = [f"{value:+z.2f}" for value in values[row]]
-        if data.is_image or bounds is not None:
+        if rows is None:
             columns = len(items) if screen.has_pixels else in_row(len(items), data.shape[-1], out.width)
-            out.print(drawn(items, data, screen, captions=captions, columns=columns, scale=bounds, legend=row == 0))
+            out.print(drawn(items, data, screen, captions=steps[row], columns=columns, scale=bounds, legend=row == 0))
         else:
-            show(items, data, captions=captions)
+            for caption, item in zip(steps[row], items, strict=True):
+                out.print(rows.line(caption, item), markup=False)
 
 
 def _play(

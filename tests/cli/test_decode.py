@@ -74,6 +74,8 @@ def test_codes_of_one_s_own_decode_as_the_library_decodes_them(
     ("codes", "out", "message"),
     [
         ("none.npy", "x.npy", "none.npy cannot be read: No such file or directory"),
+        ("none.npz", "x.npy", "none.npz cannot be read: No such file or directory"),
+        ("none.parquet", "x.npy", "none.parquet cannot be read: No such file or directory.\n"),
         ("z.txt", "x.npy", "the ending '.txt' is unknown; choose one of .npy, .npz, .parquet"),
         ("z.npy", "x.png", "the ending '.png' is unknown; choose one of .npy, .npz, .parquet"),
         ("wide.npy", "x.npy", "the codes have shape (6,), but the model takes (5,)"),

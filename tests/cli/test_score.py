@@ -161,6 +161,32 @@ def test_every_format_holds_the_same_scores(
     assert run(small_bundle, small_data_folder, "--out", files[0], "--force").code == 0
 
 
+@needs_pyarrow
+def test_labels_are_written_by_their_classes_names_and_as_numbers_into_arrays(
+    as_json: Callable[..., Any], small_bundle: Path, tmp_path: Path
+) -> None:
+    import pyarrow.parquet
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for kind in ("boat", "tree, tall"):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        for number in range(3):
+            image = Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8))
+            image.save(tmp_path / "photos" / kind / f"{number}.png")
+    files = [tmp_path / f"scores{ending}" for ending in (".csv", ".npz", ".parquet")]
+    for file in files:
+        found = as_json(small_bundle, tmp_path / "photos", "--out", file, "--split", "all", "--top", 6)
+    top = {item["index"]: item["label"] for item in found["top"]}
+    wanted = [top[index] for index in range(6)]
+    assert sorted(wanted) == ["boat"] * 3 + ["tree, tall"] * 3
+    with files[0].open(newline="") as file:
+        assert [row["label"] for row in csv.DictReader(file)] == wanted
+    with np.load(files[1]) as arrays:
+        assert arrays["label"].tolist() == [("boat", "tree, tall").index(label) for label in wanted]
+    assert pyarrow.parquet.read_table(files[2])["label"].to_pylist() == wanted
+
+
 def test_the_histogram_holds_every_item_and_splits_at_the_threshold(
     run: Run, vae: vaekit.VAE, small_bundle: Path, small_data_folder: Path, small_dataset: Dataset
 ) -> None:
