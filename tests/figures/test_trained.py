@@ -52,7 +52,7 @@ def test_a_run_is_its_newest_checkpoint(run: Path, small_dataset: Dataset) -> No
 
 
 def test_an_autoencoders_posterior_is_a_point(small_dataset: Dataset, tmp_path: Path) -> None:
-    checkpoint = train(small_dataset, replace(CONFIG, kind="ae", epochs=1), tmp_path / "run")
+    checkpoint = train(small_dataset, replace(CONFIG, kind="ae", beta=1.0, epochs=1), tmp_path / "run")
     posterior = of_checkpoint(checkpoint, "name").encode(small_dataset.test.pixels(slice(2)))
     assert (posterior.log_var == -np.inf).all()
 
