@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from benchmarks.sidebyside import Spread, interleave, keep, ratios
-from vaekit.cli.openmp import SPINS
+from vaekit.cli.openmp import DECIDE, SPINS
 from vaekit.cores import count_cores
 
 DEFAULT, OURS, PASSIVE = "OpenMP's default", f"{SPINS} turns (vaekit)", "passive"
@@ -31,11 +31,12 @@ import torch
 from vaekit.datasets import load_dataset
 from vaekit.training import TrainConfig
 from vaekit.training.batches import Batches
+from vaekit.training.machine import prepare
 from vaekit.training.models import build_model
 from vaekit.training.step import Step
 
-torch.set_flush_denormal(True)
 data, config, device = load_dataset("mnist"), TrainConfig(), torch.device("cpu")
+prepare(device)
 spec = config.spec(data.spec)
 step = Step(build_model(config, spec), config, spec, device, compiled=False)
 batches, generator = Batches(data.train.items, device), torch.Generator().manual_seed(0)
@@ -58,9 +59,7 @@ print((time.perf_counter() - began) / taken)
 
 def turn(setting: dict[str, str], seconds: float) -> Callable[[], float]:
     """Give a function that trains in a new process for some seconds, and says what a step took."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-    }
+    environment = {name: value for name, value in os.environ.items() if name not in DECIDE}
 
     def once() -> float:
         command = [sys.executable, "-c", STEPS, str(seconds)]

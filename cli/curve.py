@@ -100,6 +100,11 @@ def bounds(losses: Sequence[Loss]) -> tuple[float, float]:
     return (low, high) if low < high else (low - 0.5, high + 0.5)
 
 
+def loss_name(kind: str) -> str:
+    """What the loss of a kind of model is called; an autoencoder has no ELBO."""
+    return "-ELBO" if kind == "vae" else "reconstruction"
+
+
 def sparkline(values: Sequence[float], width: int, *, levels: str = BLOCKS) -> str:
     """Draw values as one line of characters, the smallest as the first of the levels and the largest as the last.
 

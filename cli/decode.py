@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from vaekit.errors import DataError
-
 from .options import (
     BundleArgument,
     ForceOption,
@@ -59,7 +57,6 @@ def decode(
     from vaekit.runtime.stream import decode_stream
 
     check_target(out, overwrite=force)
-    _check_opens(codes)
     opened = Bundle.open(bundle, keep=[("decoder", precision)])
     model = open_half(
         "decoder", opened, engine=engine, provider=provider, precision=precision, threads=threads, workers=workers
@@ -78,19 +75,3 @@ def decode(
             on_progress=move,
         )
     report(done, as_json=as_json)
-
-
-def _check_opens(codes: Path) -> None:
-    """Refuse a file that is not there in one line, where pyarrow says it twice.
-
-    Raises:
-        ConfigError: The ending is unknown.
-        DataError: There is no such file, or it may not be read.
-    """
-    from vaekit.runtime.sinks import ending
-
-    ending(codes)
-    try:
-        codes.open("rb").close()
-    except OSError as error:
-        raise DataError(f"{codes} cannot be read: {error.strerror or error}.") from error

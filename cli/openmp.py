@@ -20,11 +20,11 @@ from typing import Final
 SPINS: Final = "2000"
 """Turns of the loop that waits."""
 
-_DECIDE: Final = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+DECIDE: Final = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 """What a user may have set: either decides, the first before the second."""
 
 
 def spin_briefly(environment: MutableMapping[str, str]) -> None:
     """Have threads sleep soon, unless the environment says how long they wait."""
-    if not any(name in environment for name in _DECIDE):
+    if not any(name in environment for name in DECIDE):
         environment["GOMP_SPINCOUNT"] = SPINS

@@ -20,7 +20,7 @@ from rich.text import Text
 from vaekit.errors import ConfigError
 from vaekit.spec import DataSpec, ModelSpec
 
-from .curve import BLOCKS, SMALLEST, Curve, Loss
+from .curve import BLOCKS, SMALLEST, Curve, Loss, loss_name
 from .graphics import Screen
 from .in_place import Line
 from .lines import Lines, limits
@@ -92,7 +92,7 @@ class Pane:
 
         self._console = console
         self._data = spec.data
-        self._loss = "-ELBO" if spec.kind == "vae" else "reconstruction"
+        self._loss = loss_name(spec.kind)
         self._every, self._epochs = every, epochs
         self._made: Preview | None = None
         self._runs: Previewer | None = None

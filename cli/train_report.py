@@ -14,7 +14,7 @@ from vaekit.elbo import bits_per_dimension
 from vaekit.training.config import TrainConfig
 
 from .console import console
-from .curve import Loss, loss_line
+from .curve import Loss, loss_line, loss_name
 from .in_place import InPlace
 from .train_preview import Pane, draws
 
@@ -35,8 +35,7 @@ class TrainReport:
     def __init__(self, config: TrainConfig, data: Dataset, *, quiet: bool, silent: bool) -> None:
         self._config = config
         self._data = data
-        self._loss = "-ELBO" if config.kind == "vae" else "reconstruction"
-        """What the loss is called; an autoencoder has no ELBO."""
+        self._loss = loss_name(config.kind)
         self._console = console()
         self._silent = silent
         self._bar: Bar | None = None

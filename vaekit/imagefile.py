@@ -62,9 +62,14 @@ def load_image(path: str | os.PathLike[str], *, shape: tuple[int, ...]) -> Image
         limit = Image.MAX_IMAGE_PIXELS
         raise DataError(f"{source} has more than {limit} pixels; give a smaller image.") from error
     except Exception as error:  # Pillow's decoders let nearly any exception out of a damaged file
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-        raise DataError(f"Cannot read the image {source}: {' '.join(reason.split()).rstrip('.')}.") from error
+        raise DataError(f"Cannot read the image {source}: {reason_of(error)}.") from error
     return _fit(frame, shape)
+
+
+def reason_of(error: Exception) -> str:
+    """What the system or one of Pillow's decoders says of a file, as one line without a full stop."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    return " ".join(reason.split()).rstrip(".")
 
 
 def _flatten(image: Image.Image, *, grey: bool) -> Image.Image:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaekit.cli.openmp import SPINS, spin_briefly
+from vaekit.cli.openmp import DECIDE, SPINS, spin_briefly
 
 
 def test_threads_sleep_soon_where_nobody_says_otherwise() -> None:
@@ -30,7 +30,7 @@ def test_what_the_user_set_stays(name: str, value: str) -> None:
 def test_it_is_set_before_the_library_reads_it(tmp_path: Path) -> None:
     np.save(tmp_path / "items.npy", np.zeros((8, 4, 4), np.uint8))
     line = "train items.npy --epochs 1 --hidden 4 --latent 1 --device cpu --out run"
-    unset = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    unset = {name: value for name, value in os.environ.items() if name not in DECIDE}
     done = subprocess.run(
         [sys.executable, "-m", "vaekit", *line.split()],
         cwd=tmp_path,

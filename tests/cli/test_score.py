@@ -18,7 +18,7 @@ import pytest
 
 import vaekit
 from vaekit.datasets import Dataset, Split
-from vaekit.runtime.anomaly import auroc, score, score_items
+from vaekit.runtime.anomaly import auroc, score_items
 from vaekit.spec import DataSpec, ModelSpec
 
 Run = Callable[..., Any]
@@ -87,7 +87,7 @@ def export(spec: ModelSpec, items: np.ndarray, folder: Path) -> Path:
 def test_the_numbers_are_the_librarys(
     as_json: Callable[..., Any], vae: vaekit.VAE, small_bundle: Path, small_data_folder: Path, small_dataset: Dataset
 ) -> None:
-    scores = score(vae, small_dataset.test.pixels(slice(None)))
+    scores = vae.score(small_dataset.test.pixels(slice(None)))
     found = as_json(small_bundle, small_data_folder, "--anomalous", 3, "--anomalous", 4, "--top", 5)
     assert found["items"] == 300
     assert found["mean"] == pytest.approx(scores.mean())
@@ -190,7 +190,7 @@ def test_labels_are_written_by_their_classes_names_and_as_numbers_into_arrays(
 def test_the_histogram_holds_every_item_and_splits_at_the_threshold(
     run: Run, vae: vaekit.VAE, small_bundle: Path, small_data_folder: Path, small_dataset: Dataset
 ) -> None:
-    scores = score(vae, small_dataset.test.pixels(slice(None)))
+    scores = vae.score(small_dataset.test.pixels(slice(None)))
     limit = float(np.sort(scores)[249]) + 1e-3
     done = run(small_bundle, small_data_folder, "--threshold", limit, "--top", 0)
     lines = done.out.splitlines()
@@ -208,7 +208,7 @@ def test_normal_data_gives_the_threshold_and_its_bars(
 ) -> None:
     normal = tmp_path / "normal.npy"
     np.save(normal, real_dataset.train.items)
-    scores = np.sort(score(vaekit.load(gaussian_bundle, provider="cpu"), np.asarray(real_dataset.train.items)))
+    scores = np.sort(vaekit.load(gaussian_bundle, provider="cpu").score(np.asarray(real_dataset.train.items)))
     found = as_json(gaussian_bundle, real_file, "--normal", normal, "--quantile", 0.8)
     assert found["threshold"] == {
         "nats": pytest.approx(scores[256], rel=1e-5),  # ceil(321 * 0.8) = 257

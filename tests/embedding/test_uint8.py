@@ -215,19 +215,26 @@ def test_pixels_of_seeds_0_to_99_are_those_of_vaekit(project: Project, vae: vaek
     assert len(np.unique(expected)) > 200  # the control: pixels of many levels
 
 
+@pytest.fixture
+def embedded(
+    tmp_path: Path, request: pytest.FixtureRequest, unavailable: Callable[[str], NoReturn]
+) -> Callable[[str, Path, str], Project]:
+    """Write a project of a target, a bundle and a precision."""
+
+    def write(target: str, bundle: Path, precision: str) -> Project:
+        tools = Tools(request, unavailable)
+        tools.check(target)
+        return Project(target, bundle, tmp_path / "project", precision, tools)
+
+    return write
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("target", PIXELS)
 def test_the_self_test_replays_the_golden_pixels(
-    target: str,
-    precision: str,
-    bundle: Path,
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-    unavailable: Callable[[str], NoReturn],
+    target: str, precision: str, bundle: Path, embedded: Callable[[str, Path, str], Project]
 ) -> None:
-    tools = Tools(request, unavailable)
-    tools.check(target)
-    project = Project(target, bundle, tmp_path / "project", precision, tools)
+    project = embedded(target, bundle, precision)
     done = project.self_test()
     assert done.returncode == 0, done.stdout + done.stderr
     opened = Bundle.open(bundle)
@@ -258,20 +265,13 @@ def middle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("target", PIXELS)
 def test_either_level_is_right_for_values_between_two(
-    target: str,
-    precision: str,
-    middle: Path,
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-    unavailable: Callable[[str], NoReturn],
+    target: str, precision: str, middle: Path, embedded: Callable[[str, Path, str], Project]
 ) -> None:
-    tools = Tools(request, unavailable)
-    tools.check(target)
+    project = embedded(target, middle, precision)
     session = vaekit.load(middle, provider="cpu", threads=1, precision=precision, io="uint8")
     golden = session.bundle.golden("uint8")
     assert (session.bundle.golden().x_hat == 0.5).all()
     assert all(deviation.passed for deviation in vaekit.verify_bundle(session.bundle, session))
-    project = Project(target, middle, tmp_path / "project", precision, tools)
     for level in (127, 128):
         np.full(golden.x_hat.size, level, np.uint8).tofile(project.golden / "x_hat.u8")
         done = project.self_test()

@@ -16,7 +16,7 @@ from vaekit.bundle import MANIFEST, Bundle
 from vaekit.datasets import Dataset
 from vaekit.datasets.rows import Joined
 from vaekit.errors import BundleError, ConfigError, DataError, ShapeError
-from vaekit.runtime.anomaly import auroc, score, score_items, stream_scores, summarise, threshold
+from vaekit.runtime.anomaly import auroc, score_items, stream_scores, summarise, threshold
 from vaekit.scores import QUANTILES
 
 if TYPE_CHECKING:
@@ -56,14 +56,14 @@ def test_a_score_is_the_negative_elbo_at_the_posteriors_mean(
     vae: vaekit.VAE, small_pair: ModulePair, small_dataset: Dataset
 ) -> None:
     x = small_dataset.test.pixels(slice(50))
-    np.testing.assert_allclose(score(vae, x), in_torch(small_pair, x, "bernoulli", kl=True), rtol=1e-5)
+    np.testing.assert_allclose(vae.score(x), in_torch(small_pair, x, "bernoulli", kl=True), rtol=1e-5)
 
 
 def test_an_autoencoders_score_is_its_reconstruction_loss(
     ae_bundle: Path, ae_pair: ModulePair, small_dataset: Dataset
 ) -> None:
     x = small_dataset.test.pixels(slice(50))
-    found = score(vaekit.load(ae_bundle, provider="cpu"), x)
+    found = vaekit.load(ae_bundle, provider="cpu").score(x)
     np.testing.assert_allclose(found, in_torch(ae_pair, x, "bernoulli", kl=False), rtol=1e-5)
 
 
@@ -71,7 +71,7 @@ def test_a_gaussian_models_score_has_squares(
     gaussian_bundle: Path, gaussian_pair: ModulePair, real_dataset: Dataset
 ) -> None:
     x = real_dataset.test.pixels(slice(50))
-    found = score(vaekit.load(gaussian_bundle, provider="cpu"), x)
+    found = vaekit.load(gaussian_bundle, provider="cpu").score(x)
     np.testing.assert_allclose(found, in_torch(gaussian_pair, x, "gaussian", kl=True), rtol=1e-5)
 
 
@@ -95,16 +95,16 @@ def test_values_that_overflow_score_infinity(gaussian_bundle: Path) -> None:
     model = vaekit.load(gaussian_bundle, provider="cpu")
     x = np.zeros((3, 6), np.float32)
     x[1] = 3e38
-    found = score(model, x)
+    found = model.score(x)
     assert np.isposinf(found[1])
     assert np.isfinite(found[[0, 2]]).all()
 
 
 def test_what_does_not_fit_the_model_is_refused(vae: vaekit.VAE) -> None:
     with pytest.raises(ShapeError, match=r"x has shape \(2, 3\)"):
-        score(vae, np.zeros((2, 3), np.float32))
+        vae.score(np.zeros((2, 3), np.float32))
     with pytest.raises(ShapeError, match=r"(?i)nan"):
-        score(vae, np.full((2, 1, 28, 28), np.nan, np.float32))
+        vae.score(np.full((2, 1, 28, 28), np.nan, np.float32))
     with pytest.raises(DataError, match="the data set has no items"):
         score_items(vae, np.empty((0, 1, 28, 28), np.uint8))
     with pytest.raises(ConfigError, match="batch_size=0"):
@@ -114,7 +114,7 @@ def test_what_does_not_fit_the_model_is_refused(vae: vaekit.VAE) -> None:
 def test_a_model_for_pixels_has_no_scores(vae: vaekit.VAE, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(vae), "io", "uint8")
     with pytest.raises(ConfigError, match=r"io='uint8' has rounded to grey levels; load the model without io"):
-        score(vae, np.zeros((1, 1, 28, 28), np.float32))
+        vae.score(np.zeros((1, 1, 28, 28), np.float32))
 
 
 @pytest.mark.parametrize("levels", [3, 50, 10**6])
@@ -185,7 +185,7 @@ def test_an_export_keeps_the_scores_of_the_test_items(
 ) -> None:
     kept = vae.manifest.scores
     assert kept is not None
-    scores = np.sort(np.concatenate([score(vae, small_dataset.test.pixels(slice(i, i + 1))) for i in range(300)]))
+    scores = np.sort(np.concatenate([vae.score(small_dataset.test.pixels(slice(i, i + 1))) for i in range(300)]))
     assert kept.items == 300
     assert list(kept.quantiles) == [0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995]
     assert kept.mean == pytest.approx(scores.mean(), rel=1e-5)

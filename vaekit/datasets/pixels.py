@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.errors import DataError
+from vaekit.imagefile import reason_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -120,8 +121,7 @@ def _opened(path: Path) -> Iterator[tuple[bytes, Image.Image]]:
     except UnidentifiedImageError as error:
         raise DataError("no PNG, JPEG or WebP image") from error
     except Exception as error:  # Pillow's decoders let nearly any exception out of a damaged file
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-        raise DataError(" ".join(reason.split()).rstrip(".")) from error
+        raise DataError(reason_of(error)) from error
 
 
 def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from vaekit.bundle import Bundle
 from vaekit.manifest import Manifest
 from vaekit.precisions import COMPARED
-from vaekit.runtime.appio import DIFFERING, between_levels, grey_levels, share
+from vaekit.runtime.appio import between_levels, grey_levels, mean_levels
 from vaekit.runtime.verify import LATENT_TOLERANCE, ROUNDING
 
 GOLDEN_FOLDER: Final = "golden"
@@ -224,6 +224,7 @@ def tolerances(
     limit = manifest.tolerances.get(provider, manifest.tolerances["other"])
     info = manifest.precisions[precision]
     own = {} if precision == "fp32" else info.tolerance
+    either = 0.0 if plain is None else between_levels(plain, manifest.spec.data, limit)
     found = {}
     for what in COMPARED:
         usual = limit if own or precision == "fp32" else limit + 1.5 * info.error[what]
@@ -236,8 +237,7 @@ def tolerances(
                 found[f"mean_{what}"] = limit
             found[what] = grey_levels(found[what], data)
             if f"mean_{what}" in found:
-                either = 0.0 if plain is None else between_levels(plain, data, limit)
-                found[f"mean_{what}"] = DIFFERING + share(found[f"mean_{what}"], data) + either
+                found[f"mean_{what}"] = mean_levels(found[f"mean_{what}"], data, either)
     return found
 
 

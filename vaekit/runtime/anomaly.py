@@ -25,17 +25,12 @@ from vaekit.datasets import as_float
 from vaekit.datasets.mapped import Reader
 from vaekit.errors import DataError, ShapeError
 from vaekit.runtime.evaluate import check_items
-from vaekit.runtime.session import BATCH, Items
+from vaekit.runtime.session import BATCH
 from vaekit.runtime.stream import OnRows, Source
 from vaekit.runtime.vae import VAE
 from vaekit.scores import ScoreStatistics, rank, supported
 
 Nats = NDArray[np.float64]
-
-
-def score(vae: VAE, x: Items) -> Nats:
-    """Score items: ``-log p(x | z = mean) + KL``, as one batch; see `vaekit.VAE.score`, which this is without a seed."""
-    return vae.score(x)
 
 
 def stream_scores(
@@ -58,7 +53,7 @@ def stream_scores(
     reader = Reader(items)
     for start in range(0, count, batch_size):
         x = as_float(reader[start : start + batch_size])
-        yield score(vae, x)
+        yield vae.score(x)
         if on_progress is not None:
             on_progress(start + len(x), count)
     reader.release()

@@ -121,6 +121,19 @@ def grey_levels(tolerance: float, data: DataSpec) -> float:
     return LEVELS + int(share(tolerance, data))
 
 
+def mean_levels(tolerance: float, data: DataSpec, either: float = 0.0) -> float:
+    """What a tolerance of values is in the mean difference of pixels, in grey levels: ``0.01 + s t + m``, s t being `share`.
+
+    Of pixels that are one level off at most it is the part that may differ.
+
+    Args:
+        tolerance: Of values, t.
+        data: What an item is.
+        either: Part of the pixels that may be either of two levels, m; see `between_levels`.
+    """
+    return DIFFERING + share(tolerance, data) + either
+
+
 def share(tolerance: float, data: DataSpec) -> float:
     """What a tolerance of values is in grey levels, unrounded; below 1 it is the share of pixels that it can move by one."""
     assert data.range is not None

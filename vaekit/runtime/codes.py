@@ -53,6 +53,7 @@ def open_codes(path: Path) -> Iterator[NDArray[Any]]:
     kind = ending(path)
     with contextlib.ExitStack() as stack:
         try:
+            path.open("rb").close()  # what the system has against it: pyarrow would say it twice
             if kind == ".npy":
                 codes = np.load(path, mmap_mode="r", allow_pickle=False)
             elif kind == ".npz":

@@ -99,10 +99,11 @@ def verify_bundle(bundle: Bundle, session: VAE) -> list[Deviation]:
         for what, pair in pairs.items():
             tolerance = max(of_provider, own.get(_STATED[what], 0.0))
             deviations.append(_deviation(session, what, f"batch {batch}", difference(*pair), tolerance))
-    for what, pair in pairs.items() if own else ():  # those of all items at once
-        tolerance = max(of_provider, own.get(f"mean_{_STATED[what]}", 0.0))
+    if own:
         either = _between_levels(bundle, session, of_provider) if session.io == "uint8" else 0.0
-        deviations.append(_deviation(session, what, "mean difference", mean_difference(*pair), tolerance, either))
+        for what, pair in pairs.items():  # those of all items at once
+            tolerance = max(of_provider, own.get(f"mean_{_STATED[what]}", 0.0))
+            deviations.append(_deviation(session, what, "mean difference", mean_difference(*pair), tolerance, either))
     if session.io == "uint8":
         deviations += _beside_plain(bundle, session, golden, max(of_provider, own.get("encoder", 0.0)), of_provider)
     elif "negative_elbo" in own:
@@ -114,16 +115,17 @@ def verify_bundle(bundle: Bundle, session: VAE) -> list[Deviation]:
 def _deviation(session: VAE, what: str, how: str, measured: float, tolerance: float, either: float = 0.0) -> Deviation:
     """One line; where items are pixels, their deviations are in grey levels, and a part of them may be either of two."""
     if session.io == "uint8" and _STATED[what] != "encoder":
-        from vaekit.runtime.appio import DIFFERING, grey_levels, share
+        from vaekit.runtime.appio import grey_levels, mean_levels
 
         data = session.spec.data
-        mean = DIFFERING + share(tolerance, data) + either
-        tolerance = mean if how.startswith("mean") else grey_levels(tolerance, data)
+        is_mean = how.startswith("mean")
+        tolerance = mean_levels(tolerance, data, either) if is_mean else grey_levels(tolerance, data)
         how += ", grey levels"
     return Deviation(f"{what}, {how}", measured, tolerance)
 
 
 def _between_levels(bundle: Bundle, session: VAE, of_provider: float) -> float:
+    """Part of the golden pixels that may be either of two levels."""
     from vaekit.runtime.appio import between_levels
 
     return between_levels(bundle.golden().x_hat, session.spec.data, of_provider)
@@ -133,7 +135,7 @@ def _beside_plain(
     bundle: Bundle, session: VAE, golden: Golden, of_encoder: float, of_provider: float
 ) -> Iterator[Deviation]:
     """Hold app-ready graphs against the plain ones of the same precision, on the same provider."""
-    from vaekit.runtime.appio import DIFFERING, compare, grey_levels, share
+    from vaekit.runtime.appio import compare, grey_levels, mean_levels
 
     data = session.spec.data
     plain = VAE(bundle, **{**session.decoder._arguments, "io": "float32"})
@@ -141,7 +143,7 @@ def _beside_plain(
     yield Deviation("encode, from the plain graphs", found.error, of_encoder)
     yield Deviation("decode, from the plain graphs, grey levels", found.levels, grey_levels(of_provider, data))
     differing = (found.differing - found.undecided) / max(1, found.values)
-    yield Deviation("decode, share of pixels that differ", differing, DIFFERING + share(of_provider, data))
+    yield Deviation("decode, share of pixels that differ", differing, mean_levels(of_provider, data))
 
 
 def replay(session: VAE, golden: Golden, *, seed: int, batch: int) -> dict[str, float]:
