@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import site
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -57,12 +59,21 @@ def process(code: str, bytecode: str) -> Callable[[], float]:
 
     Every module's bytecode is kept in a folder, as pip does when it installs a wheel; a developer's shell may forbid
     writing any (PYTHONDONTWRITEBYTECODE), and then an editable vaekit is compiled anew at each start, NumPy is not.
+
+    The packages are found by PYTHONPATH, without `site` (-S): it would run the hook of an editable install, which imports
+    pathlib and importlib.util for every contender, as no wheel does.
     """
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
+    found = os.pathsep.join([*site.getsitepackages(), str(Path(vaekit.__file__).parents[1])])
+    environment = {
+        **os.environ,
+        "PYTHONPYCACHEPREFIX": bytecode,
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPATH": found,
+    }
 
     def once() -> float:
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+        subprocess.run([sys.executable, "-S", "-c", code], check=True, env=environment)
         return time.perf_counter() - began
 
     return once

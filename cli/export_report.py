@@ -48,8 +48,8 @@ def precision_rows(infos: Sequence[PrecisionInfo], fp32: PrecisionInfo) -> Itera
     variants = [None if info is fp32 else info for info in infos]
     for what in ("encoder", "decoder", "round_trip"):
         named = what.replace("_", " ")
-        yield f"largest error, {named}", [_error(info and info.error.get(what)) for info in variants]
-        yield f"mean error, {named}", [_error(info and info.mean_error.get(what)) for info in variants]
+        yield f"largest error, {named}", [_error(None if info is None else info.error.get(what)) for info in variants]
+        yield f"mean error, {named}", [_error(None if info is None else info.mean_error.get(what)) for info in variants]
     yield (
         "Delta ELBO, nats",
         ["" if info is None or info.delta_elbo is None else f"{info.delta_elbo:+.3f}" for info in variants],

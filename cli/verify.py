@@ -96,4 +96,4 @@ def _named(deviations: list[Deviation], way: tuple[str, str, str], *, first: boo
     whose = " ".join(part for part, usual in zip(way, ("fp32", "onnx", "float32"), strict=True) if part != usual)
     for deviation in deviations:
         if first or deviation.what not in ("noise", "reparameterise"):
-            yield deviation._replace(what=f"{whose}: {deviation.what}" if whose else deviation.what)
+            yield deviation.replace(what=f"{whose}: {deviation.what}" if whose else deviation.what)

@@ -175,10 +175,10 @@ def _rehash(folder: Path, change: Callable[[Manifest], Manifest] = lambda manife
     for name, info in manifest.precisions.items():
         graphs = {}
         for half, graph in (("encoder", info.encoder), ("decoder", info.decoder)):
-            graphs[half] = graph._replace(file=state(graph.file), ort=None if graph.ort is None else state(graph.ort))
-        precisions[name] = info._replace(**graphs)
+            graphs[half] = graph.replace(file=state(graph.file), ort=None if graph.ort is None else state(graph.ort))
+        precisions[name] = info.replace(**graphs)
     manifest = change(
-        manifest._replace(
+        manifest.replace(
             precisions=precisions,
             golden=state(manifest.golden),
             extra_files=tuple(map(state, manifest.extra_files)),
@@ -202,8 +202,8 @@ def replace_graph() -> Callable[[Path, str, bytes], None]:
             try:
                 graph = describe_graph(graph.file, content)
             except Exception:  # noqa: BLE001  the test wants to see this refusal when the bundle is loaded
-                graph = graph._replace(file=describe_file(graph.file.file, content))
-            return manifest._replace(precisions={"fp32": info._replace(**{half: graph})})
+                graph = graph.replace(file=describe_file(graph.file.file, content))
+            return manifest.replace(precisions={"fp32": info.replace(**{half: graph})})
 
         _rehash(folder, change)
 

@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from vaekit.errors import (
     UnsafeGraphError,
 )
 from vaekit.manifest import Manifest
+from vaekit.packing import pack
 
 FILES = ("manifest.json", "encoder.onnx", "decoder.onnx", "golden.npz", "README.md", "preview.png", "SHA256SUMS")
 STATED = tuple(name for name in FILES if name not in ("manifest.json", "SHA256SUMS"))
@@ -263,8 +265,7 @@ def test_without_a_path_the_built_in_model_of_the_package_is_opened(
     package = tmp_path / "exports"
     package.mkdir()
     origin = package / "__init__.py"
-    found = type("Spec", (), {"origin": str(origin)})
-    monkeypatch.setattr("vaekit.bundle.importlib.util.find_spec", {"vaekit.exports": found}.get)
+    monkeypatch.setattr("vaekit.exports.__file__", str(origin))
     with pytest.raises(BundleNotFoundError, match=rf"there is no bundle at {package}/mnist"):
         Bundle.open()
     shutil.copytree(small_bundle, package / "mnist")
@@ -272,7 +273,7 @@ def test_without_a_path_the_built_in_model_of_the_package_is_opened(
 
 
 def test_a_built_in_model_that_is_not_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.bundle.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "vaekit.exports", None)
     with pytest.raises(BundleNotFoundError, match="the built-in model is not installed; name a bundle, or install"):
         vaekit.load()
 
@@ -345,6 +346,30 @@ def test_a_file_beside_the_bundle_is_never_read(bundle_copy: Path) -> None:
     rewrite(bundle_copy, lambda value: value["golden"].update(file="../golden.npz"))
     with pytest.raises(IntegrityError, match="no plain name inside the bundle"):
         Bundle.open(bundle_copy)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
+def test_a_file_that_nobody_asked_for_is_checked_without_being_held(
+    bundle_copy: Path, rehash: Rehash, tmp_path: Path, packed: bool
+) -> None:
+    large = bundle_copy / "README.md"
+    large.write_bytes(bytes(8 << 20))
+    rehash(bundle_copy)
+    source = bundle_copy
+    if packed:
+        pack(bundle_copy, source := tmp_path / "packed.vaekit")
+    tracemalloc.start()
+    try:
+        Bundle.open(source)
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20  # of which reading the manifest takes 1
+        name = large.name.encode()
+        content = source.read_bytes() if packed else large.read_bytes()
+        at = content.rindex(bytes(1 << 20))  # the file's last byte that is surely its own
+        (source if packed else large).write_bytes(content[:at] + b"\1" + content[at + 1 :])
+        with pytest.raises(IntegrityError, match=f"{name.decode()} was changed"):
+            Bundle.open(source)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_precision_that_is_not_in_the_bundle_is_refused(small_bundle: Path) -> None:

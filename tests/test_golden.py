@@ -151,7 +151,7 @@ def test_the_largest_golden_archive_is_that_of_the_specification() -> None:
 
 def golden_of(folder: Path, rehash: Rehash, content: bytes, *, items: int) -> Bundle:
     (folder / "golden.npz").write_bytes(content)
-    rehash(folder, lambda manifest: manifest._replace(golden_items=items))
+    rehash(folder, lambda manifest: manifest.replace(golden_items=items))
     return Bundle.open(folder)
 
 

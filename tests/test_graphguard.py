@@ -576,6 +576,7 @@ def test_the_guard_needs_the_standard_library_alone() -> None:
         found |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
         return {name for name in found if name.split(".")[0] not in sys.stdlib_module_names}
 
-    assert imported("graphguard.py") == {"vaekit", "vaekit.errors", "vaekit.onnxfile"}
+    assert imported("graphguard.py") == {"vaekit", "vaekit.errors", "vaekit.onnxfile", "vaekit.value"}
     assert imported("onnxfile.py") == {"vaekit.errors"}
+    assert imported("value.py") == set()
     assert "numpy" in imported("noise.py")  # the control

@@ -6,6 +6,8 @@ The rules keep the runtime small: NumPy and ONNX Runtime, never torch, never onn
 from __future__ import annotations
 
 import ast
+import os
+import site
 import subprocess
 import sys
 import tomllib
@@ -248,6 +250,31 @@ def test_importing_the_command_line_loads_neither_torch_nor_onnx_nor_onnx_runtim
 def test_running_a_model_loads_onnx_runtime_and_nothing_else(small_bundle: Path) -> None:
     code = f"import vaekit; vaekit.load({str(small_bundle)!r}, provider='cpu').sample(1)"
     assert loaded_by(code) == {"onnxruntime"}
+
+
+START_UP = {"hashlib", "_hashlib", "_blake2", "json", "json.decoder", "json.encoder", "json.scanner", "_json"}
+"""Modules of the standard library that opening a model may import, besides those of NumPy and ONNX Runtime: each costs every
+start of every app some hundred microseconds, pathlib 7 milliseconds. (Python 3.12 and later hash in modules of other names.)"""
+
+
+def test_opening_a_model_imports_little_of_the_standard_library(small_bundle: Path) -> None:
+    # Without site (-S), whose hook of an editable install imports pathlib and more, as no wheel's does.
+    program = (
+        "import sys, numpy, onnxruntime; before = set(sys.modules); import vaekit\n"
+        f"vae = vaekit.load({str(small_bundle)!r}, provider='cpu'); vae.decode(numpy.zeros((1, vae.spec.latent), 'f4'))\n"
+        "print(*sorted({name for name in set(sys.modules) - before if not name.startswith('vaekit')}))"
+    )
+    path = os.pathsep.join([*site.getsitepackages(), str(ROOT)])
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    found = {name for name in run.stdout.split() if name not in ("_sha1", "_sha2", "_sha3", "_md5", "_blake2")}
+    assert found <= START_UP
+    assert "json" in found  # the control: what is imported is seen
 
 
 def test_the_packages_of_the_wheel_are_the_folders() -> None:

@@ -129,7 +129,7 @@ def test_whole_numbers_stay_whole() -> None:
 
 
 def test_a_manifest_that_holds_no_number_is_not_written() -> None:
-    manifest = read(VALID)._replace(tolerances={"cpu": float("nan"), "other": 1.0})
+    manifest = read(VALID).replace(tolerances={"cpu": float("nan"), "other": 1.0})
     with pytest.raises(ValueError, match="not JSON compliant"):
         manifest.to_bytes()
 

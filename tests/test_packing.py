@@ -26,6 +26,7 @@ import vaekit
 import vaekit.packing
 from vaekit.bundle import Bundle
 from vaekit.errors import BundleError, BundleNotFoundError, ConfigError, IntegrityError, OutputError
+from vaekit.graphinfo import FileInfo
 from vaekit.packing import pack, parts, unpack
 
 Members = dict[str, bytes]
@@ -90,7 +91,7 @@ def test_a_packed_bundle_is_what_zipfile_writes_in_the_specified_form(
 ) -> None:
     described = pack(small_bundle, tmp_path / "small.vaekit")
     assert (tmp_path / "small.vaekit").read_bytes() == packed
-    assert described == ("small.vaekit", len(packed), hashlib.sha256(packed).hexdigest())
+    assert described == FileInfo("small.vaekit", len(packed), hashlib.sha256(packed).hexdigest())
 
 
 def test_a_bundle_packed_from_any_source_gives_the_same_bytes(
@@ -548,7 +549,7 @@ def test_a_file_that_changed_since_it_was_opened_is_refused(packed: bytes, tmp_p
 
 def test_a_manifest_that_changed_since_it_was_opened_is_not_packed(bundle_copy: Path, rehash: Any) -> None:
     bundle = Bundle.open(bundle_copy)
-    rehash(bundle_copy, lambda manifest: manifest._replace(name="another"))
+    rehash(bundle_copy, lambda manifest: manifest.replace(name="another"))
     with pytest.raises(IntegrityError, match="was changed since it was opened; open it again"):
         list(parts(bundle))
 

@@ -57,7 +57,7 @@ def test_a_quantile_outside_0_and_1_is_refused(quantile: float) -> None:
 
 def test_json_gives_back_what_was_stated_with_six_digits() -> None:
     assert ScoreStatistics.from_json(STATED.to_json()) == STATED
-    long = STATED._replace(mean=101.23456789, quantiles={0.5: 98.7654321})
+    long = STATED.replace(mean=101.23456789, quantiles={0.5: 98.7654321})
     assert long.to_json()["mean"] == 101.235
     assert long.to_json()["quantiles"] == {"0.5": 98.7654}
     assert rounded(-0.00012345678) == -0.000123457

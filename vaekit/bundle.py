@@ -12,10 +12,9 @@ Needs: NumPy. Must not import: torch, onnx, onnxruntime.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaekit.errors import BundleError, BundleNotFoundError, IntegrityError
@@ -25,6 +24,8 @@ from vaekit.manifest import MANIFEST_LIMIT, Manifest
 from vaekit.places import BundleSource, Folder, Place
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vaekit.golden import Golden
 
 MANIFEST = "manifest.json"
@@ -43,7 +44,7 @@ class Bundle:
     def __init__(
         self, place: Place | Path, manifest: Manifest, kept: Mapping[str, bytes] | None = None, *, digest: str = ""
     ) -> None:
-        self.place = Folder(place) if isinstance(place, Path) else place
+        self.place = Folder(place) if isinstance(place, os.PathLike) else place
         self.manifest = manifest
         self.digest = digest
         self._kept = dict(kept or {})
@@ -86,9 +87,10 @@ class Bundle:
         wanted = {_file(manifest, *which).file for which in keep}
         kept = {}
         for file in manifest.files():
-            data = _read_checked(place, file)
             if file.file in wanted:
-                kept[file.file] = data
+                kept[file.file] = _read_checked(place, file)
+            else:
+                _check(place, file, place.pieces(file.file, FILE_LIMIT, stated=file.bytes))
         return cls(place, manifest, kept, digest=hashlib.sha256(content).hexdigest())
 
     def contents(self) -> Iterator[tuple[str, bytes]]:
@@ -139,7 +141,7 @@ class Bundle:
                     f"{self.place.where(file.file)} is no model in ORT format; export the model again."
                 )
             return content
-        found = describe_graph(file, content)._replace(ort=info.ort)
+        found = describe_graph(file, content).replace(ort=info.ort)
         if found != info:
             raise BundleError(f"{self.place.where(file.file)} is not the graph that the manifest describes: {found}.")
         return content
@@ -172,10 +174,9 @@ class Bundle:
 
 def builtin_bundle() -> Path:
     """The folder of the built-in MNIST model, inside the installed package `vaekit.exports`."""
-    found = importlib.util.find_spec("vaekit.exports")
-    if found is None or found.origin is None:
-        raise BundleNotFoundError("the built-in model is not installed; name a bundle, or install vaekit again.")
-    return Path(found.origin).parent / "mnist"
+    from pathlib import Path  # here, since opening a bundle needs none
+
+    return Path(_builtin_folder())
 
 
 def checksums(manifest: bytes, files: Iterable[FileInfo]) -> bytes:
@@ -227,25 +228,39 @@ def open_place(source: BundleSource | None) -> Place:
         ConfigError: It is nothing that a bundle is opened from.
     """
     if source is None:
-        return Folder(_with_manifest(builtin_bundle()), builtin=True)
+        return Folder(_with_manifest(_builtin_folder()), builtin=True)
     if not isinstance(source, (str, os.PathLike)):
         from vaekit.packing import Archive, content_of
 
         return Archive(content_of(source))
-    path = Path(source)
-    if os.path.isfile(path):  # Path.is_file raises where a name is too long or a folder may not be entered
+    path = os.fspath(source) or os.curdir
+    if os.path.isfile(path):
+        from pathlib import Path
+
         from vaekit.packing import Archive
 
-        return Archive(path)
+        return Archive(Path(path))
     return Folder(_with_manifest(path))
 
 
-def _with_manifest(folder: Path) -> Path:
+def _builtin_folder() -> str:
+    try:
+        exports = importlib.import_module(
+            "vaekit.exports"
+        )  # at its first use: a program with a model of its own has none
+    except ImportError:
+        exports = None
+    if exports is None or exports.__file__ is None:
+        raise BundleNotFoundError("the built-in model is not installed; name a bundle, or install vaekit again.")
+    return os.path.join(os.path.dirname(exports.__file__), "mnist")
+
+
+def _with_manifest(folder: str) -> str:
     if not os.path.isdir(folder):
         raise BundleNotFoundError(
             f"there is no bundle at {folder}; export one with `vaekit export RUN --out {folder}`."
         )
-    if not os.path.lexists(folder / MANIFEST):
+    if not os.path.lexists(os.path.join(folder, MANIFEST)):
         raise BundleNotFoundError(
             f"{folder} holds no {MANIFEST}, so it is no bundle; is it a run? Then export it first."
         )
@@ -277,8 +292,16 @@ def _read_manifest(place: Place) -> tuple[Manifest, bytes, bytes]:
 
 def _read_checked(place: Place, file: FileInfo) -> bytes:
     content = place.read(file.file, FILE_LIMIT, stated=file.bytes)
-    if hashlib.sha256(content).hexdigest() != file.sha256:
+    _check(place, file, [content])
+    return content
+
+
+def _check(place: Place, file: FileInfo, pieces: Iterable[bytes]) -> None:
+    """Refuse a file whose bytes, given in pieces, have another SHA-256 than the manifest states."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    if digest.hexdigest() != file.sha256:
         raise IntegrityError(
             f"{place.where(file.file)} was changed: its SHA-256 is not the manifest's; copy the bundle again."
         )
-    return content

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
-from typing import NamedTuple
+from typing import Final
 
-_CGROUP = Path("/sys/fs/cgroup")
+from vaekit.value import Value
+
+_CGROUP: Final = "/sys/fs/cgroup"
 
 
-class Cores(NamedTuple):
+class Cores(Value):
     """Cores as the machine, the affinity mask and the control group see them.
 
     Attributes:
@@ -35,7 +36,7 @@ class Cores(NamedTuple):
         return max(1, self.affinity if self.quota is None else min(self.affinity, math.ceil(self.quota)))
 
 
-def count_cores(cgroup: Path = _CGROUP) -> Cores:
+def count_cores(cgroup: str | os.PathLike[str] = _CGROUP) -> Cores:
     """Count them.
 
     Args:
@@ -51,13 +52,13 @@ def count_cores(cgroup: Path = _CGROUP) -> Cores:
     return Cores(machine, affinity, _quota(cgroup))
 
 
-def _quota(cgroup: Path) -> float | None:
+def _quota(cgroup: str | os.PathLike[str]) -> float | None:
     try:
-        limit, period = (cgroup / "cpu.max").read_text().split()  # version 2: "max 100000" or "150000 100000"
+        limit, period = _text(cgroup, "cpu.max").split()  # version 2: "max 100000" or "150000 100000"
     except (OSError, ValueError):
         try:
-            limit = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()  # version 1: -1 is no limit
-            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
+            limit = _text(cgroup, "cpu", "cpu.cfs_quota_us").strip()  # version 1: -1 is no limit
+            period = _text(cgroup, "cpu", "cpu.cfs_period_us").strip()
         except OSError:
             return None
     try:
@@ -65,3 +66,8 @@ def _quota(cgroup: Path) -> float | None:
     except (ValueError, ZeroDivisionError):  # "max"
         return None
     return cores if cores > 0 else None
+
+
+def _text(*path: str | os.PathLike[str]) -> str:
+    with open(os.path.join(*path), encoding="utf-8") as file:
+        return file.read()

@@ -9,12 +9,15 @@ Needs: NumPy. Must not import: torch, onnx, onnxruntime.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.spec import LIKELIHOODS, Likelihood
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 LOWEST_PROBABILITY = 2.0**-26
 """A smaller mean counts as this, which is a logit of -18.

@@ -12,11 +12,12 @@ Needs: the standard library. Must not import: numpy, onnx, onnxruntime.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 from vaekit import onnxfile
 from vaekit.errors import UnsafeGraphError
 from vaekit.onnxfile import OnnxFile, Span, signed
+from vaekit.value import Value
 
 # Subgraphs inside subgraphs. Protobuf's parsers stop at 100 nested messages, and a level takes three: graph, node, attribute.
 MAX_DEPTH: Final = 32
@@ -32,7 +33,7 @@ RANDOM_OPERATORS: Final = frozenset(
 OUTSIDE_OPERATORS: Final = frozenset({"ATen", "EPContext", "PythonOp"})
 
 
-class TensorInfo(NamedTuple):
+class TensorInfo(Value):
     """One input or output of the main graph; a dimension is a number, a symbol such as ``"batch"``, or unknown."""
 
     name: str
@@ -40,7 +41,7 @@ class TensorInfo(NamedTuple):
     shape: tuple[int | str | None, ...]
 
 
-class GraphSummary(NamedTuple):
+class GraphSummary(Value):
     """What a model says about itself.
 
     Attributes:

@@ -6,11 +6,12 @@ Needs: the standard library. Must not import: torch, onnx, onnxruntime.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from vaekit import fields
 from vaekit.errors import BundleError, ConfigError, IntegrityError
 from vaekit.fields import Json
+from vaekit.value import Value
 
 FILE_LIMIT: Final = (1 << 31) - 1
 """Largest file of a bundle in bytes: protobuf, and so ONNX, ends there."""
@@ -32,7 +33,7 @@ def is_plain_name(name: str) -> bool:
     return 1 <= len(name) <= 100 and name[0] in _FIRST and _FURTHER.issuperset(name)
 
 
-class FileInfo(NamedTuple):
+class FileInfo(Value):
     """One file of the bundle: its name inside the folder, its size in bytes, and the SHA-256 of its content in hex."""
 
     file: str
@@ -58,7 +59,7 @@ class FileInfo(NamedTuple):
         return cls(name, size, digest)
 
 
-class TensorPort(NamedTuple):
+class TensorPort(Value):
     """An input or output of a graph: name, dtype, shape ("batch" stands for any number of items)."""
 
     name: str
@@ -78,7 +79,7 @@ class TensorPort(NamedTuple):
         return cls(fields.text(value, "name"), fields.text(value, "dtype"), shape)
 
 
-class GraphInfo(NamedTuple):
+class GraphInfo(Value):
     """One graph of the bundle.
 
     Attributes:

@@ -8,15 +8,17 @@ Needs: NumPy. Must not import: torch, onnx, onnxruntime.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.noise import noise
 
-Latents: TypeAlias = NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+Latents: TypeAlias = "NDArray[np.float32]"
 """Rows of latent codes or of posterior parameters, (N, D) float32."""
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from vaekit import fields
 from vaekit.errors import BundleError, BundleVersionError, ConfigError, IntegrityError
@@ -23,6 +23,7 @@ from vaekit.noise import NOISE_VERSION
 from vaekit.precisions import PrecisionInfo
 from vaekit.scores import ScoreStatistics
 from vaekit.spec import ModelSpec
+from vaekit.value import Value
 
 if TYPE_CHECKING:
     from vaekit.appio import PixelIO, PixelPair
@@ -51,7 +52,7 @@ MANIFEST_LIMIT: Final = 1 << 20
 HALVES: Final = ("encoder", "decoder")
 
 
-class LatentStatistics(NamedTuple):
+class LatentStatistics(Value):
     """The aggregate posterior: what codes the encoder gives over a data set.
 
     Attributes:
@@ -95,7 +96,7 @@ class LatentStatistics(NamedTuple):
         return cls(fields.whole(value, "items"), mean, std, kl, active)
 
 
-class Manifest(NamedTuple):
+class Manifest(Value):
     """Everything that a bundle states about itself.
 
     Attributes:

@@ -17,17 +17,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vaekit.errors import ConfigError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 NOISE_VERSION = "splitmix64-boxmuller-1"
 
-Words = NDArray[np.uint64]
-Doubles = NDArray[np.float64]
+Words: TypeAlias = "NDArray[np.uint64]"
+Doubles: TypeAlias = "NDArray[np.float64]"
 
 # Constants are arrays without axes: NumPy meets them twice as fast as Python numbers, and lets their integers wrap.
 # splitmix64: Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195; these constants by Vigna, prng.di.unimi.it.

@@ -29,7 +29,7 @@ from vaekit.bundle import MANIFEST, Bundle
 from vaekit.errors import BundleError, ConfigError, IntegrityError
 from vaekit.graphinfo import FileInfo, is_plain_name
 from vaekit.manifest import MANIFEST_LIMIT
-from vaekit.places import BundleSource, check_size, plain_file
+from vaekit.places import PIECE, BundleSource, check_size, pieces_of, plain_file
 from vaekit.storage import new_file, new_folder
 
 ENDING: Final = ".vaekit"
@@ -153,16 +153,22 @@ class Archive:
 
     def read(self, name: str, limit: int, *, stated: int | None = None) -> bytes:
         """Read one file; see `vaekit.places.Place.read`."""
+        return b"".join(self.pieces(name, limit, stated=stated, most=limit + 1))  # of one piece, which is not copied
+
+    def pieces(self, name: str, limit: int, *, stated: int | None = None, most: int = PIECE) -> Iterator[bytes]:
+        """Read one file piece by piece; see `vaekit.places.Place.pieces`."""
         member = self._members.get(name)
         if member is None:
             raise IntegrityError(f"{self.where(name)} is missing; copy the bundle again.")
         check_size(self.where(name), member.size, limit, stated)
+        crc = 0
         with self._open() as file:
             file.seek(member.offset + len(_local(name, member)))
-            content = file.read(member.size)
-        if zlib.crc32(content) != member.crc:  # other readers look at it, so it must be right
+            for piece in pieces_of(file, member.size, most):
+                crc = zlib.crc32(piece, crc)
+                yield piece
+        if crc != member.crc:  # other readers look at it, so it must be right
             raise IntegrityError(f"{self.where(name)} was changed: its CRC-32 is another; copy the bundle again.")
-        return content
 
     def check_names(self, names: set[str]) -> None:
         """Refuse an archive that holds anything else; see `vaekit.places.Place.check_names`."""

@@ -12,15 +12,21 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Final, Protocol, TypeAlias
+from typing import IO, TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from vaekit.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from pathlib import Path  # it costs a start-up 7 ms, so none happens here unless it is asked for
 
 BundleSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 """What a bundle may be opened from: the path of a folder or of a `.vaekit` file; such a file's content; a file object that
 gives this content, read from where it stands to its end."""
 
+
+PIECE: Final = 1 << 16
+"""Bytes of a file in memory at a time while it is only hashed. The allocator takes a block below 128 KiB from memory that was
+used before; a larger one costs a page fault every 4 KiB, which takes longer than to hash them."""
 
 RUN: Final = "run.json"
 """The file that makes a folder a run. `vaekit.training.checkpoint` writes it; here, since that needs torch."""
@@ -28,7 +34,7 @@ RUN: Final = "run.json"
 
 def is_run(path: str | os.PathLike[str] | None) -> bool:
     """Whether a path is a run's folder."""
-    return path is not None and os.path.isfile(Path(path) / RUN)
+    return path is not None and os.path.isfile(os.path.join(path, RUN))
 
 
 class Place(Protocol):
@@ -52,6 +58,9 @@ class Place(Protocol):
             IntegrityError: It is missing, of another size, or no plain file.
         """
 
+    def pieces(self, name: str, limit: int, *, stated: int | None = None, most: int = PIECE) -> Iterator[bytes]:
+        """Read a file as `read` does, at most so many bytes at a time."""
+
     def check_names(self, names: set[str]) -> None:
         """Refuse a place that holds other files than these, where that may not be.
 
@@ -63,30 +72,41 @@ class Place(Protocol):
 class Folder:
     """A bundle's folder. Other files may stand beside the bundle's own; they are never read."""
 
-    def __init__(self, path: Path, *, builtin: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str], *, builtin: bool = False) -> None:
+        self._path = os.fspath(path)
         # The absolute path of now: the process may change its folder before it is asked.
         self.origin = None if builtin else os.path.abspath(path)
 
     def __str__(self) -> str:
-        return str(self.path)
+        return self._path
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        from pathlib import Path
+
+        return Path(self._path)
 
     def where(self, name: str) -> str:
         """Give the file's path."""
-        return str(self.path / name)
+        return os.path.join(self._path, name)
 
     def read(self, name: str, limit: int, *, stated: int | None = None) -> bytes:
         """Read one file; see `Place.read`."""
-        with plain_file(self.path / name, follow=False) as file:
+        return b"".join(self.pieces(name, limit, stated=stated, most=limit + 1))  # of one piece, which is not copied
+
+    def pieces(self, name: str, limit: int, *, stated: int | None = None, most: int = PIECE) -> Iterator[bytes]:
+        """Read one file piece by piece; see `Place.pieces`."""
+        with plain_file(self.where(name), follow=False) as file:
             check_size(self.where(name), os.fstat(file.fileno()).st_size, limit, stated)
-            return file.read(limit + 1 if stated is None else stated + 1)
+            yield from pieces_of(file, (limit if stated is None else stated) + 1, most)
 
     def check_names(self, names: set[str]) -> None:
         """Let other files be."""
 
 
 @contextlib.contextmanager
-def plain_file(path: Path, *, follow: bool) -> Iterator[IO[bytes]]:
+def plain_file(path: str | os.PathLike[str], *, follow: bool) -> Iterator[IO[bytes]]:
     """Open a regular file to read.
 
     Args:
@@ -111,6 +131,13 @@ def plain_file(path: Path, *, follow: bool) -> Iterator[IO[bytes]]:
         raise IntegrityError(f"{path} is missing; copy the bundle again.") from None
     except OSError as error:
         raise IntegrityError(f"{path} cannot be read as a plain file: {error.strerror or error}.") from error
+
+
+def pieces_of(file: IO[bytes], count: int, most: int) -> Iterator[bytes]:
+    """Give the next `count` bytes of a file, or those to its end, at most `most` at a time."""
+    while count and (piece := file.read(min(count, most))):
+        count -= len(piece)
+        yield piece
 
 
 def check_size(where: str, found: int, limit: int, stated: int | None) -> None:

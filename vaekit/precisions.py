@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, get_args
 
 from vaekit import fields
 from vaekit.errors import BundleError
 from vaekit.fields import Json
 from vaekit.graphinfo import FileInfo, GraphInfo
+from vaekit.value import Value
 
 PRECISIONS: Final = ("fp32", "fp16", "int8", "int8-dynamic")
 """What `vaekit export` makes."""
@@ -28,7 +29,7 @@ GateResult = Literal["passed", "forced"]
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-class GateInfo(NamedTuple):
+class GateInfo(Value):
     """Why a variant is in the bundle.
 
     Attributes:
@@ -45,7 +46,7 @@ class GateInfo(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as JSON's types."""
-        return {**self._asdict(), "reasons": list(self.reasons)}
+        return {**vars(self), "reasons": list(self.reasons)}
 
     @classmethod
     def from_json(cls, value: Json) -> GateInfo:
@@ -61,7 +62,7 @@ class GateInfo(NamedTuple):
         )
 
 
-class PrecisionInfo(NamedTuple):
+class PrecisionInfo(Value):
     """Both graphs in one precision, with what was measured of them when they were exported.
 
     Attributes:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from vaekit import fields
 from vaekit.errors import BundleError, ConfigError, DataError
 from vaekit.fields import Json
+from vaekit.value import Value
 
 QUANTILES: Final = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 """Those that a manifest keeps, as far as the number of items supports them."""
@@ -33,7 +34,7 @@ DIGITS: Final = 6
 """Significant digits that are written: about what float32 graphs agree on between machines."""
 
 
-class ScoreStatistics(NamedTuple):
+class ScoreStatistics(Value):
     """Scores of normal items.
 
     Attributes:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite, prod
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vaekit.errors import ConfigError
 from vaekit.value import Value
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Kind = Literal["vae", "ae"]
 Likelihood = Literal["bernoulli", "gaussian", "discretized-logistic"]

@@ -407,14 +407,14 @@ def test_inspect_names_no_threshold_that_the_manifest_has_not(
 ) -> None:
     def few(manifest: Manifest) -> Manifest:
         assert manifest.scores is not None
-        return manifest._replace(scores=manifest.scores._replace(items=3, quantiles={0.5: 100.0}))
+        return manifest.replace(scores=manifest.scores.replace(items=3, quantiles={0.5: 100.0}))
 
     rehash(bundle_copy, few)
     out = run("inspect", bundle_copy).out
     assert "score quantiles" in out
     assert "0.5: 100" in out
     assert "anomaly threshold" not in out
-    rehash(bundle_copy, lambda manifest: manifest._replace(scores=None))
+    rehash(bundle_copy, lambda manifest: manifest.replace(scores=None))
     done = run("inspect", bundle_copy)
     assert done.code == 0
     assert "score" not in done.out
@@ -424,7 +424,7 @@ def test_inspect_shows_names_as_they_are(
     run: Run, bundle_copy: Path, rehash: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    rehash(bundle_copy, lambda manifest: manifest._replace(name="[/b] [red]x[/red] \x1b[2J\nend"))
+    rehash(bundle_copy, lambda manifest: manifest.replace(name="[/b] [red]x[/red] \x1b[2J\nend"))
     done = run("inspect", bundle_copy)
     assert done.code == 0
     assert done.out.splitlines()[0].split(maxsplit=1)[1].rstrip() == "[/b] [red]x[/red]  [2J end"
@@ -438,8 +438,8 @@ def test_inspect_takes_whatever_another_program_says_of_itself(
     run: Run, bundle_copy: Path, rehash: Callable[..., None], made_by: dict[str, Any]
 ) -> None:
     def change(manifest: Manifest) -> Manifest:
-        fp32 = manifest.precisions["fp32"]._replace(quality={"fid": 3.0})
-        return manifest._replace(made_by=made_by, precisions={"fp32": fp32})
+        fp32 = manifest.precisions["fp32"].replace(quality={"fid": 3.0})
+        return manifest.replace(made_by=made_by, precisions={"fp32": fp32})
 
     rehash(bundle_copy, change)
     done = run("inspect", bundle_copy)
@@ -610,7 +610,7 @@ def test_pipe_gets_no_escape_code_from_any_command(small_bundle: Path) -> None:
 
 
 def test_ascii_pipe_takes_a_name_of_any_script(bundle_copy: Path, rehash: Callable[..., None]) -> None:
-    rehash(bundle_copy, lambda manifest: manifest._replace(name="модель"))
+    rehash(bundle_copy, lambda manifest: manifest.replace(name="модель"))
     command, variables = child("inspect", bundle_copy, PYTHONIOENCODING="ascii")
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

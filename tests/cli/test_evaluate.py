@@ -383,7 +383,7 @@ def test_another_data_set_of_the_same_name_is_not_taken_for_the_model_s(
     run: Run, bundle_copy: Path, rehash: Callable[..., None]
 ) -> None:
     def called_mnist(manifest: Any) -> Any:
-        return manifest._replace(made_by={**manifest.made_by, "data": {**manifest.made_by["data"], "name": "mnist"}})
+        return manifest.replace(made_by={**manifest.made_by, "data": {**manifest.made_by["data"], "name": "mnist"}})
 
     rehash(bundle_copy, called_mnist)
     done = run(bundle_copy, "--items", 10)
@@ -397,7 +397,7 @@ def test_another_data_set_of_the_same_name_is_not_taken_for_the_model_s(
 def test_what_another_program_says_of_its_data_is_no_reason_to_stop(
     run: Run, bundle_copy: Path, small_data_folder: Path, rehash: Callable[..., None]
 ) -> None:
-    rehash(bundle_copy, lambda manifest: manifest._replace(made_by={"data": "pictures"}))
+    rehash(bundle_copy, lambda manifest: manifest.replace(made_by={"data": "pictures"}))
     assert run(bundle_copy, small_data_folder).code == 0
     assert "does not say where its data is" in run(bundle_copy).err
 

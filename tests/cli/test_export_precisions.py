@@ -184,7 +184,7 @@ def test_verify_says_which_precision_is_too_far(run: Run, variants: Path, tmp_pa
     def strict(manifest: Any) -> Any:
         int8 = manifest.precisions["int8"]
         tolerance = {**int8.tolerance, "mean_decoder": 0.0}
-        return manifest._replace(precisions={**manifest.precisions, "int8": int8._replace(tolerance=tolerance)})
+        return manifest.replace(precisions={**manifest.precisions, "int8": int8.replace(tolerance=tolerance)})
 
     rehash(folder, strict)
     done = run("verify", folder, "--threads", 1)

@@ -225,7 +225,7 @@ def test_normal_data_gives_the_threshold_and_its_bars(
 def test_a_bundle_without_normal_scores_draws_no_threshold_and_says_how_to_get_one(
     run: Run, as_json: Callable[..., Any], bundle_copy: Path, rehash: Callable[..., None], small_data_folder: Path
 ) -> None:
-    rehash(bundle_copy, lambda manifest: manifest._replace(scores=None))
+    rehash(bundle_copy, lambda manifest: manifest.replace(scores=None))
     done = run(bundle_copy, small_data_folder)
     assert done.code == 0
     assert "no threshold: the bundle keeps none; give --normal DATA" in done.out
@@ -242,7 +242,7 @@ def test_too_many_unusual_items_end_with_a_code_of_their_own(
 ) -> None:
     assert run(bundle_copy, small_data_folder, "--threshold", -1, "--fail-above", 299).code == 3
     assert run(bundle_copy, small_data_folder, "--threshold", -1, "--fail-above", 300).code == 0
-    rehash(bundle_copy, lambda manifest: manifest._replace(scores=None))
+    rehash(bundle_copy, lambda manifest: manifest.replace(scores=None))
     done = run(bundle_copy, small_data_folder, "--fail-above", 3)
     assert (done.code, "--fail-above 3 counts items above a threshold, and there is none" in done.err) == (1, True)
 

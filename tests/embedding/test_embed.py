@@ -213,7 +213,7 @@ def test_a_hostile_name_stays_inside_its_comment(
     make: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     name = '*/ #error "x" \n"""\nimport os # \\ %s @NAME@ `rm`'
-    rehash(bundle_copy, lambda manifest: manifest._replace(name=name))
+    rehash(bundle_copy, lambda manifest: manifest.replace(name=name))
     assert safe_text(name) == "__ _error _x_ _____import os _ _ _s _NAME_ _rm_"
     for target in ("c", "c-standalone"):
         folder = embed(target, bundle_copy, tmp_path / target)
@@ -248,7 +248,7 @@ def test_golden_vectors_are_written_as_raw_numbers(small_bundle: Path, ae_bundle
 def test_a_seed_above_what_doubles_hold_is_written_exactly(
     bundle_copy: Path, tmp_path: Path, rehash: Callable[..., None]
 ) -> None:
-    rehash(bundle_copy, lambda manifest: manifest._replace(golden_seed=2**64 - 1))
+    rehash(bundle_copy, lambda manifest: manifest.replace(golden_seed=2**64 - 1))
     write_golden(Bundle.open(bundle_copy), tmp_path)
     assert json.loads((tmp_path / "golden" / "golden.json").read_text())["seed"] == "18446744073709551615"
 
@@ -265,8 +265,8 @@ def test_the_tolerances_are_the_manifests_and_for_another_precision_its_own() ->
         ({}, {"encoder": 0.01501, "decoder": 0.03001, "round_trip": 0.06001}),
         (stated, {"encoder": 1e-5, "decoder": 0.05, "round_trip": 0.1, "mean_decoder": 0.002}),
     ):
-        info = manifest.precisions["fp32"]._replace(error=error, tolerance=tolerance)
-        other: Manifest = manifest._replace(precisions={**manifest.precisions, "int8": info})
+        info = manifest.precisions["fp32"].replace(error=error, tolerance=tolerance)
+        other: Manifest = manifest.replace(precisions={**manifest.precisions, "int8": info})
         assert tolerances(other, precision="int8") == pytest.approx(expected)
 
 

@@ -163,7 +163,7 @@ def test_a_refused_folder_leaves_nothing_behind(tmp_path: Path, capsys: pytest.C
 def test_images_of_two_channels_are_refused_in_one_line(package: Path, tmp_path: Path) -> None:
     bundle = Bundle.open()
     spec = bundle.manifest.spec.__class__("vae", DataSpec((2, 28, 14)), 20, "bernoulli")
-    other = Bundle(bundle.path, bundle.manifest._replace(spec=spec))
+    other = Bundle(bundle.path, bundle.manifest.replace(spec=spec))
     with pytest.raises(
         ExportError, match="images of 1 or 3 channels, but the items of mnist have 2; use the target node"
     ):

@@ -148,8 +148,8 @@ def test_a_precision_whose_items_depend_on_their_batch_is_not_batched(
     bundle_copy: Path, rehash: Callable[..., None], tmp_path: Path
 ) -> None:
     def change(manifest: Manifest) -> Manifest:
-        info = manifest.precisions["fp32"]._replace(batch_dependent=True)
-        return manifest._replace(precisions={**manifest.precisions, "fp32": info})
+        info = manifest.precisions["fp32"].replace(batch_dependent=True)
+        return manifest.replace(precisions={**manifest.precisions, "fp32": info})
 
     rehash(bundle_copy, change)
     folder = embed("triton", bundle_copy, tmp_path / "p")
@@ -163,7 +163,7 @@ def test_a_name_that_says_other_things_becomes_a_plain_one(
     bundle_copy: Path, rehash: Callable[..., None], tmp_path: Path
 ) -> None:
     name = '../"evil"\n}\nbackend: "python" #'
-    rehash(bundle_copy, lambda manifest: manifest._replace(name=name))
+    rehash(bundle_copy, lambda manifest: manifest.replace(name=name))
     folder = embed("triton", bundle_copy, tmp_path / "p")
     assert sorted(path.name for path in (folder / "models").iterdir()) == [
         *("evil_backend_python_decoder", "evil_backend_python_encoder")
@@ -259,7 +259,7 @@ def short(bundle_copy: Path, rehash: Callable[..., None], tmp_path: Path) -> Pat
     golden = Bundle.open(bundle_copy).golden()
     few = golden._replace(**{name: rows[:8] for name, rows in golden._asdict().items() if rows is not None})
     (bundle_copy / "golden.npz").write_bytes(few.to_bytes())
-    rehash(bundle_copy, lambda manifest: manifest._replace(golden_items=8))
+    rehash(bundle_copy, lambda manifest: manifest.replace(golden_items=8))
     return embed("triton", bundle_copy, tmp_path / "short")
 
 

@@ -111,11 +111,11 @@ def test_what_is_no_image_is_saved_as_an_array(gaussian_bundle: Path, tmp_path: 
 
 
 def test_a_name_from_elsewhere_cannot_leave_the_folder(vae: vaekit.VAE, tmp_path: Path) -> None:
-    vae.bundle.manifest = vae.manifest._replace(name="../../etc/x y")
+    vae.bundle.manifest = vae.manifest.replace(name="../../etc/x y")
     try:
         folder = Explorer(vae).save(tmp_path / "saves")
     finally:
-        vae.bundle.manifest = vae.manifest._replace(name="small")
+        vae.bundle.manifest = vae.manifest.replace(name="small")
     assert folder.parent == tmp_path / "saves"
     assert folder.name == "etc-x-y-001"
 

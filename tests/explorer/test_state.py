@@ -29,24 +29,24 @@ def test_an_autoencoders_slider_value_counts_standard_deviations_of_its_training
 
 def test_a_dimension_without_spread_has_the_unit_one(ae_bundle: Path) -> None:
     manifest = vaekit.load(ae_bundle, provider="cpu").manifest
-    flat = manifest._replace(statistics=manifest.statistics._replace(std=(0.0,) * 5))
+    flat = manifest.replace(statistics=manifest.statistics.replace(std=(0.0,) * 5))
     np.testing.assert_array_equal(Scale.of(flat).unit, 1.0)
 
 
 def test_active_dimensions_come_by_kl_the_largest_first(vae: vaekit.VAE) -> None:
-    statistics = vae.manifest.statistics._replace(kl=(0.5, 3.0, 0.0, 1.0, 2.0), active=(0, 1, 3, 4))
-    assert order(vae.manifest._replace(statistics=statistics)) == (1, 4, 3, 0)
+    statistics = vae.manifest.statistics.replace(kl=(0.5, 3.0, 0.0, 1.0, 2.0), active=(0, 1, 3, 4))
+    assert order(vae.manifest.replace(statistics=statistics)) == (1, 4, 3, 0)
 
 
 def test_an_autoencoders_dimensions_come_by_spread(ae_bundle: Path) -> None:
     manifest = vaekit.load(ae_bundle, provider="cpu").manifest
-    statistics = manifest.statistics._replace(std=(1.0, 5.0, 2.0, 0.1, 3.0), active=(0, 1, 2, 4))
-    assert order(manifest._replace(statistics=statistics)) == (1, 4, 2, 0)
+    statistics = manifest.statistics.replace(std=(1.0, 5.0, 2.0, 0.1, 3.0), active=(0, 1, 2, 4))
+    assert order(manifest.replace(statistics=statistics)) == (1, 4, 2, 0)
 
 
 def test_a_collapsed_model_shows_all_its_dimensions(vae: vaekit.VAE) -> None:
-    statistics = vae.manifest.statistics._replace(kl=(0.0,) * 5, active=())
-    assert order(vae.manifest._replace(statistics=statistics)) == (0, 1, 2, 3, 4)
+    statistics = vae.manifest.statistics.replace(kl=(0.0,) * 5, active=())
+    assert order(vae.manifest.replace(statistics=statistics)) == (0, 1, 2, 3, 4)
 
 
 def test_ten_steps_there_and_back_end_exactly_at_zero() -> None:

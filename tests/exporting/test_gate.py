@@ -214,10 +214,10 @@ def test_a_variant_is_worth_it_where_it_is_smaller_or_faster(
     def info(size: int, encoder: float, decoder: float) -> Any:
         fp32 = manifest.precisions["fp32"]
         halves = {
-            half: getattr(fp32, half)._replace(file=getattr(fp32, half).file._replace(bytes=size // 2))
+            half: getattr(fp32, half).replace(file=getattr(fp32, half).file.replace(bytes=size // 2))
             for half in ("encoder", "decoder")
         }
-        return fp32._replace(**halves, rates={"encoder": {"1": encoder}, "decoder": {"1": 1.0, "64": 7.0 * decoder}})
+        return fp32.replace(**halves, rates={"encoder": {"1": encoder}, "decoder": {"1": 1.0, "64": 7.0 * decoder}})
 
     assert not_worth_it(info(size * 9, 0.1, 0.1), info(200, 1.0, 1.0), Gate(min_gain=1.0)) == ()
     found = not_worth_it(info(size * 2, *speeds), info(200, 1.0, 1.0), Gate(min_gain=1.2))

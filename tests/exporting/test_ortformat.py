@@ -20,6 +20,7 @@ from vaekit.exporting.calibration import ranges
 from vaekit.exporting.float16 import to_float16
 from vaekit.exporting.ortformat import to_ort
 from vaekit.exporting.quantize import INTEGER, prepare, to_int8
+from vaekit.graphinfo import FileInfo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -76,7 +77,7 @@ def test_both_graphs_are_in_the_bundle_hashed_and_in_the_list_of_checksums(ort_b
         file = manifest.graph(half, "fp32").ort
         assert file is not None
         content = (ort_bundle / f"{half}.ort").read_bytes()
-        assert file == (f"{half}.ort", len(content), hashlib.sha256(content).hexdigest())
+        assert file == FileInfo(f"{half}.ort", len(content), hashlib.sha256(content).hexdigest())
         assert sums[file.file] == file.sha256
 
 

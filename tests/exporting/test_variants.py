@@ -212,7 +212,7 @@ def test_reports_tell_what_the_manifest_tells(made: Made) -> None:
         assert (report.shipped, report.required, report.reasons) == (True, True, ())
         stated = made.bundle.manifest.precisions[report.name]
         for half in ("encoder", "decoder"):  # the files in ORT format are written last
-            stated = stated._replace(**{half: getattr(stated, half)._replace(ort=None)})
+            stated = stated.replace(**{half: getattr(stated, half).replace(ort=None)})
         assert report.info.to_json() == stated.to_json()
 
 

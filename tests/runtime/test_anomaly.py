@@ -201,7 +201,7 @@ def test_an_export_keeps_the_scores_of_the_test_items(
 def test_a_bundle_without_scores_still_reads_and_a_malformed_one_does_not(
     bundle_copy: Path, rehash: Callable[..., None]
 ) -> None:
-    rehash(bundle_copy, lambda manifest: manifest._replace(scores=None))
+    rehash(bundle_copy, lambda manifest: manifest.replace(scores=None))
     assert "scores" not in json.loads((bundle_copy / MANIFEST).read_text())
     assert Bundle.open(bundle_copy).manifest.scores is None
     manifest = Bundle.open(bundle_copy).manifest

@@ -261,7 +261,7 @@ def restate(folder: Path, target: Path, half: str, change: Callable[[onnx.ModelP
     graph = describe_graph(file, path.read_bytes())
     assert manifest.pixels is not None
     pair = manifest.pixels.precisions["fp32"]._replace(**{half: graph})
-    manifest = manifest._replace(
+    manifest = manifest.replace(
         pixels=manifest.pixels._replace(precisions={"fp32": pair}),
         extra_files=tuple(file if other.file == file.file else other for other in manifest.extra_files),
     )

@@ -150,7 +150,7 @@ def test_a_bundle_that_changed_is_refused(bundle_copy: Path) -> None:
 
 def test_another_bundle_in_the_same_place_is_refused(bundle_copy: Path, rehash: Callable[..., None]) -> None:
     pickled = pickle.dumps(vaekit.load(bundle_copy, provider="cpu", threads=1))
-    rehash(bundle_copy, lambda manifest: manifest._replace(name="trained anew"))
+    rehash(bundle_copy, lambda manifest: manifest.replace(name="trained anew"))
     vaekit.load(bundle_copy, provider="cpu", threads=1)  # the control: by itself it is sound
     with pytest.raises(IntegrityError, match=rf"{bundle_copy} is another bundle than the one that was pickled"):
         pickle.loads(pickled)

@@ -196,7 +196,7 @@ def test_a_bound_call_of_a_large_batch_runs_in_the_same_slices(decoder: vaekit.D
 def test_a_batch_whose_items_depend_on_each_other_is_never_cut() -> None:
     bundle = Bundle.open()
     fp32 = bundle.manifest.precisions["fp32"]
-    bundle.manifest = bundle.manifest._replace(precisions={"fp32": fp32._replace(batch_dependent=True)})
+    bundle.manifest = bundle.manifest.replace(precisions={"fp32": fp32.replace(batch_dependent=True)})
     decoder = vaekit.Decoder(bundle, provider="cpu", threads=2)
     wide, narrow = watch(decoder)
     decoder.decode(codes(8192))

@@ -128,7 +128,7 @@ def test_the_noise_must_be_the_same_to_the_last_bit(bundle_copy: Path, rehash: R
 
 
 def test_another_seed_than_that_of_the_golden_vectors_fails(bundle_copy: Path, rehash: Rehash) -> None:
-    rehash(bundle_copy, lambda manifest: manifest._replace(golden_seed=1))
+    rehash(bundle_copy, lambda manifest: manifest.replace(golden_seed=1))
     assert failed(verify(bundle_copy)) == ["noise", "reparameterise", *(f"round trip, batch {n}" for n in BATCHES)]
 
 
@@ -167,7 +167,7 @@ def test_few_golden_items_are_replayed_at_the_batches_that_they_fill(bundle_copy
     first = {name: value[:3] for name, value in golden._asdict().items() if value is not None}
     with (bundle_copy / "golden.npz").open("wb") as file:
         np.savez(file, **first)
-    rehash(bundle_copy, lambda manifest: manifest._replace(golden_items=3))
+    rehash(bundle_copy, lambda manifest: manifest.replace(golden_items=3))
     deviations = verify(bundle_copy)
     assert failed(deviations) == []
     assert {d.what.rpartition(" ")[2] for d in deviations[2:]} == {"1", "2", "3"}
@@ -198,13 +198,13 @@ def variant(bundle_copy: Path, rehash: Rehash) -> Callable[..., Path]:
         def change(manifest: Any) -> Any:
             fp32 = manifest.precisions["fp32"]
             files = {
-                half: getattr(fp32, half)._replace(
+                half: getattr(fp32, half).replace(
                     file=describe_file(f"{half}.int8.onnx", (bundle_copy / f"{half}.int8.onnx").read_bytes())
                 )
                 for half in ("encoder", "decoder")
             }
-            return manifest._replace(
-                precisions={**manifest.precisions, "int8": fp32._replace(**files, tolerance=tolerance)}
+            return manifest.replace(
+                precisions={**manifest.precisions, "int8": fp32.replace(**files, tolerance=tolerance)}
             )
 
         rehash(bundle_copy, change)
@@ -293,7 +293,7 @@ def test_the_tolerance_is_that_of_the_provider_in_use(
 
 
 def test_the_tolerance_is_read_from_the_manifest(bundle_copy: Path, rehash: Rehash) -> None:
-    rehash(bundle_copy, lambda manifest: manifest._replace(tolerances={"cpu": 0.0, "other": 1e-3}))
+    rehash(bundle_copy, lambda manifest: manifest.replace(tolerances={"cpu": 0.0, "other": 1e-3}))
     deviations = verify(bundle_copy)
     assert {deviation.tolerance for deviation in deviations[2:]} == {0.0}
     assert failed(deviations)  # torch and ONNX Runtime round differently, so not every line is exact

@@ -115,7 +115,7 @@ def make_app_ready(
         pairs[name] = PixelPair(graphs["encoder"], graphs["decoder"])
     found = PixelIO(layout, describe_file(GOLDEN, golden), pairs)
     for name in pairs:
-        pairs[name] = _measured(folder, manifest._replace(pixels=found), name, files, u)
+        pairs[name] = _measured(folder, manifest.replace(pixels=found), name, files, u)
     return found, files
 
 
@@ -257,7 +257,7 @@ def _golden(pair: ModulePair, u: NDArray[np.uint8], labels: NDArray[np.int64] | 
 def _with_ort(graph: GraphInfo, files: dict[str, bytes]) -> GraphInfo:
     file = f"{Path(graph.file.file).stem}.ort"
     files[file] = to_ort(files[graph.file.file], name=graph.file.file)
-    return graph._replace(ort=describe_file(file, files[file]))
+    return graph.replace(ort=describe_file(file, files[file]))
 
 
 def _measured(

@@ -85,7 +85,7 @@ def open_variant(vae: VAE, name: str, graphs: Halves) -> VAE:
     """Open graphs as a host would that found them in the model's bundle: through the guard, from the bytes that are hashed."""
     files = files_of(name, graphs)
     info = described(name, Candidate(graphs), Measured())
-    manifest = vae.manifest._replace(precisions={**vae.manifest.precisions, name: info})
+    manifest = vae.manifest.replace(precisions={**vae.manifest.precisions, name: info})
     return VAE(Bundle(vae.bundle.path, manifest, files), provider="cpu", precision=name, threads=1)
 
 

@@ -165,7 +165,7 @@ def export_bundle(
             for file, content in files.items():
                 _write(folder, file, content)
             shipped = {report.name: report.info for report in reports if report.shipped}
-            manifest = manifest._replace(precisions=shipped)
+            manifest = manifest.replace(precisions=shipped)
         if ort_format:
             manifest = _with_ort(folder, manifest)
         if pixels is not None:
@@ -175,7 +175,7 @@ def export_bundle(
         if pair.spec.data.is_image:
             rows, columns = PREVIEW
             extra.append(_write(folder, "preview.png", png_bytes(grid(vae.sample(rows * columns), columns))))
-        _write_manifest(folder, manifest._replace(extra_files=(*extra, *manifest.extra_files)))
+        _write_manifest(folder, manifest.replace(extra_files=(*extra, *manifest.extra_files)))
         _prove(folder)
     _tell(reports, on_variant)
     return Bundle.open(target)
@@ -207,8 +207,8 @@ def _measured(manifest: Manifest, vae: VAE, data: Dataset, error: dict[str, floa
     """Add what is measured through ONNX Runtime: quality and scores on test items, the aggregate posterior on the others."""
     train, test = (evaluate(vae, spread(split.items, MEASURED)) for split in (data.train, data.test))
     fp32 = manifest.precisions["fp32"]
-    return manifest._replace(
-        precisions={"fp32": fp32._replace(error=error, quality=test.quality())},
+    return manifest.replace(
+        precisions={"fp32": fp32.replace(error=error, quality=test.quality())},
         statistics=LatentStatistics(
             items=train.items,
             mean=train.mean,
@@ -231,10 +231,10 @@ def _with_ort(folder: Path, manifest: Manifest) -> Manifest:
     precisions = {}
     for name, info in manifest.precisions.items():
         encoder, decoder = (
-            graph._replace(ort=_write_ort(folder, graph.file.file)) for graph in (info.encoder, info.decoder)
+            graph.replace(ort=_write_ort(folder, graph.file.file)) for graph in (info.encoder, info.decoder)
         )
-        precisions[name] = info._replace(encoder=encoder, decoder=decoder)
-    return manifest._replace(precisions=precisions)
+        precisions[name] = info.replace(encoder=encoder, decoder=decoder)
+    return manifest.replace(precisions=precisions)
 
 
 def _write_ort(folder: Path, graph: str) -> FileInfo:
@@ -257,7 +257,7 @@ def _with_pixels(
     )
     for name, content in files.items():
         _write(folder, name, content)
-    return manifest._replace(pixels=info, extra_files=tuple(info.files()))
+    return manifest.replace(pixels=info, extra_files=tuple(info.files()))
 
 
 def _prove(folder: Path) -> None:

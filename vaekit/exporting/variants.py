@@ -121,15 +121,15 @@ def make_variants(
     x = as_float(items[:RATED])
     rates = measure_rates({"fp32": vae, **opened}, x, vae.prior(RATED, seed=gates.SEED))
     machine = this_machine()._asdict()
-    fp32 = vae.manifest.precisions["fp32"]._replace(rates=rates["fp32"], measured_on=machine)
+    fp32 = vae.manifest.precisions["fp32"].replace(rates=rates["fp32"], measured_on=machine)
     reports, files = [Report("fp32", fp32, (), True, True)], dict[str, bytes]()
     for name, (candidate, measured, lost) in taken.items():
         info = described(name, candidate, measured)
         reasons = lost
         if name in opened:
-            info = info._replace(rates=rates[name], measured_on=machine)
+            info = info.replace(rates=rates[name], measured_on=machine)
             reasons += not_worth_it(info, fp32, gate)
-            info = info._replace(
+            info = info.replace(
                 tolerance=_tolerance(name, vae.bundle, opened[name], measured, limit),
                 gate=GateInfo("forced" if reasons else "passed", reasons, limit, gate.min_gain),
             )

@@ -49,9 +49,10 @@ class Pass(NamedTuple):
 
 def forward(model: Model, x: Items, *, seed: int = 0) -> Pass:
     """Send one item, (1, *shape), through a model, with the portable noise of a seed."""
-    (mean, log_var), z, x_hat, lost, kl = negative_elbo_terms(model, x, seed=seed, start=0)
+    terms = negative_elbo_terms(model, x, seed=seed, start=0)
+    mean, log_var = terms.posterior
     eps = noise(seed=seed, count=1, dim=model.spec.latent) if model.is_vae else np.zeros_like(mean)
-    return Pass(x, mean, log_var, eps, z, x_hat, float(lost[0]), float(kl.sum()))
+    return Pass(x, mean, log_var, eps, terms.z, terms.x_hat, float(terms.reconstruction[0]), float(terms.kl.sum()))
 
 
 WIDE: Final = 10.4

@@ -152,9 +152,9 @@ def measure(model: Model, split: Split, *, seed: int = 0) -> Measured:
     for start in range(0, count, BATCH):
         rows = slice(start, min(count, start + BATCH))
         x = reader.pixels(rows)
-        (mean[rows], log_var[rows]), z[rows], _, lost[rows], kl[rows] = negative_elbo_terms(
-            model, x, seed=seed, start=start
-        )
+        terms = negative_elbo_terms(model, x, seed=seed, start=start)
+        mean[rows], log_var[rows] = terms.posterior
+        z[rows], lost[rows], kl[rows] = terms.z, terms.reconstruction, terms.kl
     return Measured(model, chosen, Posterior(mean, log_var), z, lost, kl)
 
 

@@ -109,13 +109,13 @@ def evaluate(
     reader = Reader(pixels)
     for start in range(0, count, batch_size):
         x = as_float(reader[start : start + batch_size])
-        posterior, _, _, lost, kl_rows = negative_elbo_terms(vae, x, seed=seed, start=start)
+        found = negative_elbo_terms(vae, x, seed=seed, start=start)
+        lost, kl_items = found.reconstruction, found.kl.sum(axis=1)
         reconstruction += float(lost.sum())
-        kl += kl_rows.sum(axis=0)
-        codes.add(posterior.mean)
-        kl_items = kl_rows.sum(axis=1)
+        kl += found.kl.sum(axis=0)
+        codes.add(found.posterior.mean)
         terms.add(np.stack([lost + kl_items, lost, kl_items], axis=1))
-        variance += np.exp(posterior.log_var.astype(np.float64)).sum(axis=0)
+        variance += np.exp(found.posterior.log_var.astype(np.float64)).sum(axis=0)
         discrete = discrete and has_probability(x, spec.likelihood)
         if on_progress is not None:
             on_progress(start + len(x), count)

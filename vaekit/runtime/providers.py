@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import threading
 import warnings
-from typing import Any, Final, NamedTuple
+from _thread import allocate_lock
+from typing import Any, Final
 
 from vaekit.cores import count_cores
 from vaekit.errors import ConfigError, IntegrityError, MissingDependencyError, ProviderError, one_line
@@ -36,7 +36,7 @@ EXACT_INTEGERS: Final = ("session.x64quantprecision", "1")
 """A session's entry for exact int8 products on every x86 processor: without VNNI two of them are added in 16 bits, which can
 overflow."""
 
-_REDIRECTING: Final = threading.Lock()
+_REDIRECTING: Final = allocate_lock()
 """Two threads that redirect stdout at once can each restore the other's: it would be lost for good."""
 
 _NOT_INSTALLED: Final = f"ONNX Runtime is not installed; install it with {INSTALL}."
@@ -64,7 +64,7 @@ class Options(Value):
             raise ConfigError(f"threads={self.threads}: give 1 to 1024, or None for every usable core.")
 
 
-class Opened(NamedTuple):
+class Opened(Value):
     """A session and what it really runs on.
 
     Attributes:

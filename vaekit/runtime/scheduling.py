@@ -15,20 +15,22 @@ Needs: NumPy and ONNX Runtime. Must not import: torch, onnx.
 
 from __future__ import annotations
 
-import threading
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vaekit.graphinfo import GraphInfo, TensorPort
 from vaekit.runtime.providers import Opened, Options, open_session
 
-Array: TypeAlias = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[Any]"
 Call: TypeAlias = Callable[[], Any]
 
 SLICE: Final = 128
@@ -72,7 +74,7 @@ class Scheduler:
             if opened.threads > 1:
                 self._shares = True
                 self._again = (model, options.replace(provider="cpu", threads=1), info.file.file)
-        self._making, self._alone = threading.Lock(), threading.Lock()
+        self._making, self._alone = allocate_lock(), allocate_lock()
         self._crowded = 0
         self._pool: Any = None
 

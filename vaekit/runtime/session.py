@@ -13,7 +13,6 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vaekit.bundle import Bundle
 from vaekit.errors import BundleError, ShapeError
@@ -26,6 +25,8 @@ from vaekit.runtime.scheduling import Scheduler, shape_of
 from vaekit.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from vaekit.runtime.bound import BoundDecoder, BoundEncoder
 
     AnyBound = TypeVar("AnyBound", BoundDecoder, BoundEncoder)
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
 
 BundleLike: TypeAlias = Bundle | BundleSource | None
 AnyModel = TypeVar("AnyModel")
-Items: TypeAlias = NDArray[np.float32]
+Items: TypeAlias = "NDArray[np.float32]"
 """Items in the data's shape, (N, ...) float32; with ``io="uint8"``, pixels in the bundle's layout, uint8."""
 
-Given: TypeAlias = NDArray[np.float32] | NDArray[np.uint8]
+Given: TypeAlias = "NDArray[np.float32] | NDArray[np.uint8]"
 """Items as they may be given: float32, or uint8 pixels where the model was opened with ``io="uint8"``."""
 
 BATCH = 256

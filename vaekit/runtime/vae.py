@@ -6,10 +6,9 @@ Needs: NumPy and ONNX Runtime. Must not import: torch, onnx.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vaekit.bundle import Bundle
 from vaekit.elbo import kl_divergence, reconstruction_loss
@@ -18,9 +17,12 @@ from vaekit.latents import Latents, Posterior, interpolate, prior
 from vaekit.manifest import Manifest
 from vaekit.runtime.session import BATCH, BundleLike, Decoder, Encoder, Given, Items, open_again
 from vaekit.spec import ModelSpec
+from vaekit.value import Value
 
 if TYPE_CHECKING:
     from typing import Protocol
+
+    from numpy.typing import NDArray
 
     class Halves(Protocol):
         """Both halves of a model: a `VAE`, or whatever computes the same."""
@@ -261,7 +263,7 @@ class VAE:
         return np.where(finite & np.isfinite(nats), nats, np.inf)
 
 
-class Terms(NamedTuple):
+class Terms(Value):
     """What a model makes of some items, with one code an item.
 
     Attributes:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import isnan
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vaekit.bundle import Bundle
 from vaekit.elbo import kl_divergence, reconstruction_loss
@@ -18,8 +17,11 @@ from vaekit.latents import Posterior, reparameterise
 from vaekit.noise import noise
 from vaekit.runtime.vae import VAE
 from vaekit.spec import ModelSpec
+from vaekit.value import Value
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from vaekit.golden import Golden  # a start-up reads none
 
 BATCHES = (1, 2, 7)
@@ -31,14 +33,14 @@ LATENT_TOLERANCE = 1e-6
 ROUNDING = 2.0**-21
 """Relative difference that values without bounds may have besides: four roundings of a float32."""
 
-Pair: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64] | None]
+Pair: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64] | None]"
 """What was measured, what was expected, and the units to compare in; see `difference`."""
 
 _STATED = {"encode mean": "encoder", "encode log_var": "encoder", "decode": "decoder", "round trip": "round_trip"}
 """What the manifest calls the tolerance of each comparison."""
 
 
-class Deviation(NamedTuple):
+class Deviation(Value):
     """One measured deviation from the golden vectors.
 
     Attributes:

@@ -50,11 +50,11 @@ def test_dimensions_are_named_or_in_the_order_of_their_kl(which: str, wanted: li
 
 
 def test_dimensions_of_an_autoencoder_are_in_the_order_of_their_spread() -> None:
-    assert dimensions("all", STATISTICS._replace(kl=(), std=(1.0, 3.0, 2.0, 0.5))) == [1, 2, 0, 3]
+    assert dimensions("all", STATISTICS.replace(kl=(), std=(1.0, 3.0, 2.0, 0.5))) == [1, 2, 0, 3]
 
 
 def test_a_model_without_an_active_dimension_shows_its_first() -> None:
-    assert dimensions("active", STATISTICS._replace(active=())) == [1]
+    assert dimensions("active", STATISTICS.replace(active=())) == [1]
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_batches_that_do_not_fit_into_the_memory_are_refused(bundle: Bundle, mon
 
 def test_every_precision_of_a_bundle_is_measured_whatever_it_is_called(bundle: Bundle) -> None:
     fp32 = bundle.manifest.precisions["fp32"]
-    both = Bundle(bundle.place, bundle.manifest._replace(precisions={"fp32": fp32, "fp6-made-up": fp32}))
+    both = Bundle(bundle.place, bundle.manifest.replace(precisions={"fp32": fp32, "fp6-made-up": fp32}))
     report = run(both, plan_of(both))
     assert {timing.cell.setting.precision for timing in report.timings} == {"fp32", "fp6-made-up"}
     assert [disk.precision for disk in report.disk] == ["fp32", "fp6-made-up"]

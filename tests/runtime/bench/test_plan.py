@@ -94,7 +94,7 @@ def test_graphs_for_pixels_are_measured_where_the_bundle_has_them(manifest: Mani
     assert make_plan(with_pixels, io=["uint8"]).io == ("uint8",)
     # A precision without such graphs is measured without them, unless they were asked for.
     fp32 = with_pixels.precisions["fp32"]
-    more = with_pixels._replace(precisions={"fp32": fp32, "int8": fp32})
+    more = with_pixels.replace(precisions={"fp32": fp32, "int8": fp32})
     found = list(settings(make_plan(more, threads=[1]), more))
     assert found == [*both, Setting("decoder", "int8", "cpu", 1)]
     with pytest.raises(BundleError, match=r"io='uint8' was asked for in precision='int8', but the bundle has"):
