@@ -245,9 +245,7 @@ def open_place(source: BundleSource | None) -> Place:
 
 def _builtin_folder() -> str:
     try:
-        exports = importlib.import_module(
-            "vaekit.exports"
-        )  # at its first use: a program with a model of its own has none
+        exports = importlib.import_module("vaekit.exports")  # not at the top: a program with its own model needs none
     except ImportError:
         exports = None
     if exports is None or exports.__file__ is None:
