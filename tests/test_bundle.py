@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import socket
 import subprocess
@@ -257,6 +258,41 @@ def test_a_bundle_may_stand_behind_a_link_and_be_named_as_text(
     (tmp_path / "link").symlink_to(small_bundle)
     monkeypatch.chdir(tmp_path)
     assert Bundle.open("link").manifest == Bundle.open(small_bundle).manifest
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_bundle_is_read_where_it_was_opened_although_the_process_changed_its_folder(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    monkeypatch.chdir(small_bundle.parent)
+    name = small_bundle.name
+    if packed:
+        monkeypatch.chdir(tmp_path)
+        name = "small.vaekit"
+        pack(small_bundle, name)
+    here, there = Bundle.open(name), Bundle.open(small_bundle)
+    (tmp_path / "elsewhere" / small_bundle.name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert here.graph("decoder") == there.graph("decoder")
+    np.testing.assert_array_equal(here.golden().x, there.golden().x)
+    assert dict(here.contents()) == dict(there.contents())
+    assert repr(here) == f"Bundle({name!r}, name='small')"
+
+
+def test_what_is_above_a_link_is_what_the_system_says(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(small_bundle)
+    monkeypatch.chdir(tmp_path)
+    bundle = Bundle.open(f"link/../{small_bundle.name}")  # not tmp_path / small_bundle.name, which is not there
+    assert pickle.loads(pickle.dumps(bundle)).digest == bundle.digest
+
+
+def test_a_path_that_gives_bytes_is_taken(small_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(small_bundle)
+    with os.scandir(os.fsencode(tmp_path)) as entries:
+        (entry,) = entries
+    assert Bundle.open(entry).digest == Bundle.open(small_bundle).digest  # type: ignore[arg-type]
 
 
 def test_without_a_path_the_built_in_model_of_the_package_is_opened(

@@ -248,6 +248,18 @@ def test_a_file_object_that_fails_is_named() -> None:
         vaekit.load(Broken())  # type: ignore[arg-type]
 
 
+def test_a_file_object_that_is_closed_or_only_written_is_refused(packed: bytes, tmp_path: Path) -> None:
+    closed = io.BytesIO(packed)
+    closed.close()
+    with pytest.raises(ConfigError, match=r"gives nothing \(.*closed file\.?\); open it in binary mode \('rb'\)"):
+        vaekit.load(closed)
+    with (
+        (tmp_path / "written").open("wb") as written,
+        pytest.raises(ConfigError, match=r"gives nothing \(read\); open it in binary mode \('rb'\)"),
+    ):
+        vaekit.load(written)
+
+
 def test_an_endless_file_object_is_read_to_the_limit_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

@@ -233,7 +233,7 @@ def open_place(source: BundleSource | None) -> Place:
         from vaekit.packing import Archive, content_of
 
         return Archive(content_of(source))
-    path = os.fspath(source) or os.curdir
+    path = os.fsdecode(source) or os.curdir  # text, of a path whose type gives bytes as well
     if os.path.isfile(path):
         from pathlib import Path
 

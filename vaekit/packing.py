@@ -29,7 +29,7 @@ from vaekit.bundle import MANIFEST, Bundle
 from vaekit.errors import BundleError, ConfigError, IntegrityError
 from vaekit.graphinfo import FileInfo, is_plain_name
 from vaekit.manifest import MANIFEST_LIMIT
-from vaekit.places import PIECE, BundleSource, check_size, pieces_of, plain_file
+from vaekit.places import PIECE, BundleSource, absolute, check_size, pieces_of, plain_file
 from vaekit.storage import new_file, new_folder
 
 ENDING: Final = ".vaekit"
@@ -138,9 +138,8 @@ class Archive:
     """A packed bundle: the `.vaekit` file at a path, opened anew for each reading, or its bytes."""
 
     def __init__(self, content: Path | bytes) -> None:
-        self._content = content
         self.path = content if isinstance(content, Path) else None
-        self.origin = os.path.abspath(content) if isinstance(content, Path) else content
+        self.origin = absolute(str(content)) if isinstance(content, Path) else content
         with self._open() as file:
             self._members = _read_directory(file, str(self))
 
@@ -178,11 +177,11 @@ class Archive:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[IO[bytes]]:
-        if isinstance(self._content, Path):
-            with plain_file(self._content, follow=True) as file:
+        if isinstance(self.origin, str):
+            with plain_file(self.origin, follow=True, named=str(self)) as file:
                 yield file
         else:
-            yield io.BytesIO(self._content)
+            yield io.BytesIO(self.origin)
 
 
 def content_of(source: object) -> bytes:
@@ -202,6 +201,8 @@ def content_of(source: object) -> bytes:
         )
     try:
         content = read(ARCHIVE_LIMIT + 1)
+    except ValueError as error:  # it is closed, or open for writing
+        raise ConfigError(f"the file object gives nothing ({error}); open it in binary mode ('rb').") from error
     except OSError as error:
         raise IntegrityError(f"the packed bundle cannot be read: {error.strerror or error}.") from error
     if not isinstance(content, bytes):

@@ -37,6 +37,14 @@ def is_run(path: str | os.PathLike[str] | None) -> bool:
     return path is not None and os.path.isfile(os.path.join(path, RUN))
 
 
+def absolute(path: str) -> str:
+    """Give the absolute path of now: the process may change its folder before it reads.
+
+    Unlike `os.path.abspath` it leaves ``..`` to the system, since what stands before may be a link to elsewhere.
+    """
+    return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+
+
 class Place(Protocol):
     """A folder or an archive. As text it is the path, or says that it has none."""
 
@@ -74,8 +82,8 @@ class Folder:
 
     def __init__(self, path: str | os.PathLike[str], *, builtin: bool = False) -> None:
         self._path = os.fspath(path)
-        # The absolute path of now: the process may change its folder before it is asked.
-        self.origin = None if builtin else os.path.abspath(path)
+        self._absolute = absolute(self._path)
+        self.origin = None if builtin else self._absolute
 
     def __str__(self) -> str:
         return self._path
@@ -97,7 +105,7 @@ class Folder:
 
     def pieces(self, name: str, limit: int, *, stated: int | None = None, most: int = PIECE) -> Iterator[bytes]:
         """Read one file piece by piece; see `Place.pieces`."""
-        with plain_file(self.where(name), follow=False) as file:
+        with plain_file(os.path.join(self._absolute, name), follow=False, named=self.where(name)) as file:
             check_size(self.where(name), os.fstat(file.fileno()).st_size, limit, stated)
             yield from pieces_of(file, (limit if stated is None else stated) + 1, most)
 
@@ -106,12 +114,13 @@ class Folder:
 
 
 @contextlib.contextmanager
-def plain_file(path: str | os.PathLike[str], *, follow: bool) -> Iterator[IO[bytes]]:
+def plain_file(path: str, *, follow: bool, named: str) -> Iterator[IO[bytes]]:
     """Open a regular file to read.
 
     Args:
         path: The file.
         follow: Whether it may stand behind a link.
+        named: What error messages call it.
 
     Raises:
         IntegrityError: It is missing, no regular file, or the disk fails while it is read.
@@ -122,15 +131,15 @@ def plain_file(path: str | os.PathLike[str], *, follow: bool) -> Iterator[IO[byt
         descriptor = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise IntegrityError(f"{path} is no plain file; copy the bundle again.")
+                raise IntegrityError(f"{named} is no plain file; copy the bundle again.")
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 yield file
         finally:
             os.close(descriptor)
     except FileNotFoundError:
-        raise IntegrityError(f"{path} is missing; copy the bundle again.") from None
+        raise IntegrityError(f"{named} is missing; copy the bundle again.") from None
     except OSError as error:
-        raise IntegrityError(f"{path} cannot be read as a plain file: {error.strerror or error}.") from error
+        raise IntegrityError(f"{named} cannot be read as a plain file: {error.strerror or error}.") from error
 
 
 def pieces_of(file: IO[bytes], count: int, most: int) -> Iterator[bytes]:
