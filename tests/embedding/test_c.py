@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -21,6 +22,7 @@ from vaekit.runtime.verify import difference
 
 HERE = Path(__file__).parent
 LAST = 2**64 - 1
+WHEEL = Path(onnxruntime.__file__).parent / "capi"
 STRICT = ["-std=c11", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 
 Make = Callable[..., subprocess.CompletedProcess[str]]
@@ -236,6 +238,26 @@ def test_a_missing_onnx_runtime_is_said_in_one_line(project: Path, tmp_path: Pat
     assert "no libonnxruntime in '/nowhere': pass ORT_HOME" in done.stderr
 
 
+@pytest.mark.parametrize("release", [False, True])
+def test_paths_may_hold_spaces(small_bundle: Path, need: Callable[[str], str], tmp_path: Path, release: bool) -> None:
+    home = tmp_path / "ONNX Runtime"
+    if release:
+        (library,) = WHEEL.glob("libonnxruntime.so.*")
+        for folder in ("lib", "include"):
+            (home / folder).mkdir(parents=True)
+        (home / "lib" / "libonnxruntime.so").symlink_to(library)
+    else:
+        home.symlink_to(WHEEL)
+    folder = embed("c", small_bundle, tmp_path / "a model")
+    if release:
+        (folder / "ort" / "onnxruntime_c_api.h").rename(home / "include" / "onnxruntime_c_api.h")
+    done = subprocess.run(
+        [need("make"), "-C", folder, "check", "ORT_HOME=../ONNX Runtime"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "small: all within tolerance" in done.stdout
+
+
 def test_it_has_no_variables_of_its_own(project: Path, tmp_path: Path, need: Callable[[str], str]) -> None:
     done = subprocess.run(
         [need("cc"), *STRICT, "-isystem", str(project / "ort"), "-c", str(project / "vae_decoder.c"), "-o", "object.o"],
@@ -258,11 +280,8 @@ def test_the_header_is_one_for_cpp_too(project: Path, need: Callable[[str], str]
 def test_cmake_builds_it_and_ctest_replays_the_goldens(
     project: Path, tmp_path: Path, need: Callable[[str], str]
 ) -> None:
-    import onnxruntime
-
-    home = Path(onnxruntime.__file__).parent / "capi"
     for command in (
-        [need("cmake"), "-S", str(project), "-B", "build", f"-DORT_HOME={home}"],
+        [need("cmake"), "-S", str(project), "-B", "build", f"-DORT_HOME={WHEEL}"],
         ["cmake", "--build", "build"],
         ["ctest", "--test-dir", "build", "--output-on-failure"],
     ):
