@@ -81,10 +81,11 @@ def bench(
         with suppress(KeyboardInterrupt):  # the report says that it is not complete
             run.run()
     report = run.report()
-    _write(report, out, plot)
-    show(report, [path for path in (out, plot) if path is not None], as_json=as_json)
+    drawn = plot if report.timings else None
+    _write(report, out, drawn)
+    show(report, [path for path in (out, drawn) if path is not None], as_json=as_json)
     if not report.complete:
-        stopped(report)
+        stopped(report, None if drawn == plot else plot)
         raise typer.Exit(130)
 
 

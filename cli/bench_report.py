@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from textwrap import wrap
+from typing import TYPE_CHECKING, Final
 
 from .console import console, error_console, one_line, print_json
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from vaekit.runtime.bench.measure import Progress
     from vaekit.runtime.bench.results import Report, Start, Timing
+
+GAP: Final = 2
+"""Spaces between columns."""
 
 
 @contextmanager
@@ -41,9 +44,9 @@ def show(report: Report, written: Sequence[Path], *, as_json: bool) -> None:
 
         print_json(to_json(report))
         return
-    _line(_machine(report))
+    _sentence(_machine(report))
     if report.machine.busy:
-        _line(
+        _sentence(
             f"other work was running (load {report.machine.load_before:g} on {report.machine.cores_usable} usable cores): "
             "times are longer and spread wider than on a quiet machine",
             style="yellow",
@@ -52,23 +55,24 @@ def show(report: Report, written: Sequence[Path], *, as_json: bool) -> None:
     for half in report.plan.halves:
         timings = [timing for timing in report.timings if timing.cell.setting.half == half]
         if timings:
-            _table(_latency(half, timings))
-            _table(_throughput(half, timings))
+            _latency(half, timings)
+            _throughput(half, timings)
         if any(start.setting is not None and start.setting.half == half for start in report.starts):
-            _table(_starts(report, half))
+            _starts(report, half)
     for line in report.skipped:
-        _line(f"left out: {line}", style="yellow")
+        _sentence(f"left out: {line}", style="yellow")
     _advice(report)
     for path in written:
         _line(f"wrote {path}")
 
 
-def stopped(report: Report) -> None:
-    """Say that the run was interrupted, and what is there."""
+def stopped(report: Report, undrawn: Path | None) -> None:
+    """Say that the run was interrupted, what is there, and which picture is not."""
     rounds = max((len(timing.rates) for timing in report.timings), default=0)
     starts = max((len(start.seconds) for start in report.starts), default=0)
     error_console().print(
-        f"stopped after {starts} of {report.plan.starts} starts and {rounds} of {report.plan.rounds} rounds",
+        f"stopped after {starts} of {report.plan.starts} starts and {rounds} of {report.plan.rounds} rounds"
+        f"{'' if undrawn is None else f'; no call was timed, so {one_line(undrawn)} is not drawn'}",
         style="yellow",
         markup=False,
         soft_wrap=True,
@@ -85,46 +89,46 @@ def _machine(report: Report) -> str:
     )
 
 
-def _latency(half: str, timings: Sequence[Timing]) -> Table:
+def _latency(half: str, timings: Sequence[Timing]) -> None:
     from vaekit.runtime.bench.units import seconds
 
     batch = min(timing.cell.batch for timing in timings)
-    table = _new(f"{half}: time of a call at batch {batch:,}", ("p50", "p95", "p99", "first call", "calls"))
+    rows = []
     for timing in timings:
         if timing.cell.batch == batch:
             values = [seconds(timing.quantile(level)) for level in (0.5, 0.95, 0.99)]
             calls = f"{timing.blocks * timing.inner:,}"
-            table.add_row(one_line(timing.cell.name), *values, seconds(timing.first), calls)
-    return table
+            rows.append([timing.cell.name, *values, seconds(timing.first), calls])
+    _table(f"{half}: time of a call at batch {batch:,}", ("p50", "p95", "p99", "first call", "calls"), rows)
 
 
-def _throughput(half: str, timings: Sequence[Timing]) -> Table:
+def _throughput(half: str, timings: Sequence[Timing]) -> None:
     """A column a batch size: median of the rounds; and half the widest range of them."""
     from vaekit.runtime.bench.units import rate
 
     batches = sorted({timing.cell.batch for timing in timings})
-    table = _new(f"{half}: items per second, by batch size", [*(f"{batch:,}" for batch in batches), "spread"])
-    rows: dict[str, dict[int, Timing]] = {}
+    found: dict[str, dict[int, Timing]] = {}
     for timing in timings:
-        rows.setdefault(timing.cell.name, {})[timing.cell.batch] = timing
-    for name, row in rows.items():
+        found.setdefault(timing.cell.name, {})[timing.cell.batch] = timing
+    rows = []
+    for name, row in found.items():
         rates = [rate(row[batch].rate.median) if batch in row else "-" for batch in batches]
         spread = max((timing.rate.high - timing.rate.low) / (2 * timing.rate.median) for timing in row.values())
-        table.add_row(one_line(name), *rates, f"±{spread:.0%}")
-    return table
+        rows.append([name, *rates, f"±{spread:.0%}"])
+    _table(f"{half}: items per second, by batch size", [*(f"{batch:,}" for batch in batches), "spread"], rows)
 
 
-def _starts(report: Report, half: str) -> Table:
+def _starts(report: Report, half: str) -> None:
     headings = ("first item", "spread", "import", "load", "call", "peak memory", "graph on disk")
-    table = _new(f"{half}: a new process, from its start to its first item", headings)
+    rows = []
     disk = {(graph.half, graph.precision, graph.io): graph.bytes for graph in report.disk}
     if report.baseline is not None:
-        table.add_row("`import numpy` alone", *_start(report.baseline), "-")
+        rows.append(["`import numpy` alone", *_start(report.baseline), "-"])
     for start in report.starts:
         if start.setting is not None and start.setting.half == half:
             size = disk[half, start.setting.precision, start.setting.io]
-            table.add_row(one_line(start.setting.name), *_start(start), f"{size / 1e6:,.2f} MB")
-    return table
+            rows.append([start.setting.name, *_start(start), f"{size / 1e6:,.2f} MB"])
+    _table(f"{half}: a new process, from its start to its first item", headings, rows)
 
 
 def _start(start: Start) -> list[str]:
@@ -146,32 +150,64 @@ def _advice(report: Report) -> None:
 
     several = len(report.plan.halves) > 1
     for pays in report.pays:
-        _line(f"{pays.half + ', ' if several else ''}{graphs_name(pays.precision, pays.io)}: {pays.text}")
+        _sentence(f"{pays.half + ', ' if several else ''}{graphs_name(pays.precision, pays.io)}: {pays.text}")
     for recommendation in report.settings:
-        _line(
+        _sentence(
             f"{recommendation.half} for {recommendation.purpose}: {recommendation.text}",
             style="green" if recommendation.sure else "yellow",
         )
 
 
-def _new(title: str, headings: Sequence[str]) -> Table:
-    from rich.table import Table
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table and an empty line. No value is cut: columns that the screen has no room for follow below the others.
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("setting", no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    return table
+    On a pipe all stand side by side, since nobody knows how wide the reader's screen is.
 
-
-def _table(table: Table) -> None:
-    """Print a table and an empty line; on a pipe as wide as it is, since nobody knows how wide the reader's screen is."""
+    Args:
+        title: What it says.
+        headings: Of the columns after the first, which has the settings.
+        rows: Each setting's name and values.
+    """
     screen = console()
-    if not screen.is_terminal:
-        screen.width = 1000
-    screen.print(table)
+    names = [one_line(name) for name, *_ in rows]
+    first = max(map(len, ("setting", *names)))
+    room = screen.width - first if screen.is_terminal else None
+    columns = [(heading, [row[at] for row in rows]) for at, heading in enumerate(headings, start=1)]
+    _sentence(title, style="bold")
+    while columns:
+        count, widths = _fitting(columns, room)
+        heads = [wrap(heading, width) for (heading, _), width in zip(columns, widths, strict=False)]
+        for at in range(-max(map(len, heads)), 0):  # the last lines of all headings stand on one line
+            cells = [head[at] if len(head) >= -at else "" for head in heads]
+            _line(_row("setting" if at == -1 else "", cells, first, widths), style="bold")
+        for row, name in enumerate(names):
+            _line(_row(name, [values[row] for _, values in columns[:count]], first, widths))
+        del columns[:count]
     screen.print()
+
+
+def _fitting(columns: Sequence[tuple[str, Sequence[str]]], room: int | None) -> tuple[int, list[int]]:
+    """How many columns go side by side, at least one, and how wide each is; headings are broken between words to fit more."""
+    whole = [max(map(len, (heading, *values))) for heading, values in columns]
+    if room is None or sum(whole) + GAP * len(whole) <= room:
+        return len(columns), whole
+    broken = [max(map(len, (*heading.split(), *values))) for heading, values in columns]
+    ends = accumulate(GAP + width for width in broken)
+    count = max(1, sum(end <= room for end in ends))
+    fits = sum(whole[:count]) + GAP * count <= room
+    return count, (whole if fits else broken)[:count]
+
+
+def _row(name: str, cells: Sequence[str], first: int, widths: Sequence[int]) -> str:
+    values = (" " * GAP + cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+    return name.ljust(first) + "".join(values)
 
 
 def _line(text: str, style: str | None = None) -> None:
     console().print(one_line(text), style=style, markup=False, soft_wrap=True)
+
+
+def _sentence(text: str, style: str | None = None) -> None:
+    """Print a line that a terminal breaks between words."""
+    screen = console()
+    screen.print(one_line(text), style=style, markup=False, soft_wrap=not screen.is_terminal)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from vaekit.cli import bench_report
 from vaekit.runtime.bench import measure, plan
 from vaekit.runtime.bench.stored import from_json
 
@@ -219,6 +220,55 @@ def test_an_interrupted_run_writes_and_prints_what_it_has(
     else:
         assert "decoder: items per second" in done.out
         assert "decoder for latency: none, since 3 rounds of measurements are too few" in done.out
+
+
+def test_where_no_call_was_timed_no_picture_is_drawn_and_one_that_is_there_stays(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (the extra [plots])")
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measure, "take_turns", interrupted)
+    out, plot = tmp_path / "bench.json", tmp_path / "bench.png"
+    plot.write_bytes(b"of yesterday")
+    done = run("--out", out, "--plot", plot, "--force")
+    assert done.code == 130
+    assert done.err == (f"stopped after 0 of 0 starts and 0 of 6 rounds; no call was timed, so {plot} is not drawn\n")
+    assert done.out.endswith(f"wrote {out}\n")
+    assert plot.read_bytes() == b"of yesterday"
+
+
+@pytest.mark.parametrize("columns", [80, 50, 40])
+def test_on_a_narrow_screen_every_value_is_whole(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    columns: int,
+) -> None:
+    monkeypatch.setattr(plan, "QUICK_STARTS", 1)
+    out = tmp_path / "bench.json"
+    on_a_pipe = run("--batches", "1,2,4,8,16,1024", "--out", out).out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    bench_report.show(from_json(json.loads(out.read_text())), [], as_json=False)
+    on_a_screen = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(map(len, on_a_screen.splitlines())) <= columns
+    for setting in (
+        "`import numpy` alone",
+        "fp32 cpu, 1 thread ",
+        "fp32 cpu, 1 thread, call",
+        "fp32 cpu, 1 thread, bound",
+    ):
+        values = [
+            [value for line in text.splitlines() if line.startswith(setting) for value in line[len(setting) :].split()]
+            for text in (on_a_pipe, on_a_screen)
+        ]
+        assert values[0]
+        assert values[1] == values[0]
 
 
 def starts_of(process: int) -> list[int]:
