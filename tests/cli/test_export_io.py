@@ -111,7 +111,9 @@ def test_a_table_has_no_pixels(run: Run, table_run: Path, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_verify_replays_every_pair_with_its_own_golden_pixels(run: Run, exported: Path) -> None:
+def test_verify_replays_every_pair_with_its_own_golden_pixels(
+    run: Run, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = run("verify", exported, "--provider", "cpu", "--threads", "1", "--json")
     assert done.code == 0
     lines = {line["what"]: line for line in json.loads(done.out)["deviations"]}
@@ -126,7 +128,10 @@ def test_verify_replays_every_pair_with_its_own_golden_pixels(run: Run, exported
     only = run("verify", exported, "--provider", "cpu", "--precision", "fp16", "--json")
     what = [line["what"] for line in json.loads(only.out)["deviations"]]
     assert {line.partition(":")[0] for line in what[2:]} == {"fp16", "fp16 uint8"}
-    assert "all" in run("verify", exported, "--provider", "cpu").out
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = run("verify", exported, "--provider", "cpu").out.splitlines()
+    assert "all" in shown[-1]
+    assert all(line.split()[-1] == "ok" for line in shown[1:-1])  # on a pipe a line each, however long its name
     assert "precision='int8' is not in the bundle" in run("verify", exported, "--precision", "int8").err
 
 
