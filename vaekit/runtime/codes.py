@@ -55,7 +55,7 @@ def open_codes(path: Path) -> Iterator[NDArray[Any]]:
         try:
             path.open("rb").close()  # what the system has against it: pyarrow would say it twice
             if kind == ".npy":
-                codes = np.load(path, mmap_mode="r", allow_pickle=False)
+                codes = _map_array(path, 0)  # np.load's messages advise to trust pickled objects
             elif kind == ".npz":
                 codes = _from_archive(path, stack)
             else:
