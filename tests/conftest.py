@@ -25,6 +25,7 @@ import pytest
 from vaekit.bundle import CHECKSUMS, MANIFEST, Bundle, checksums, describe_file, describe_graph
 from vaekit.datasets import Dataset, Split
 from vaekit.manifest import FileInfo, Manifest
+from vaekit.runtime.telemetry import turn_off
 from vaekit.spec import DataSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ TRAIN_ITEMS, TEST_ITEMS = 320, 300
 FEATURES = 6
 """Values of an item of the real-valued data set."""
 
+
+turn_off()  # tests import ONNX Runtime themselves too
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -154,6 +157,15 @@ def pixel_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle_copy(small_bundle: Path, tmp_path: Path) -> Path:
     """A copy of `small_bundle` that a test may damage."""
     return Path(shutil.copytree(small_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def at_home(tmp_path: Path) -> dict[str, str]:
+    """Environment of a user with an empty home folder, HOME, who has said nothing about telemetry and is no CI."""
+    home = tmp_path / "home"
+    home.mkdir()
+    left_out = ("CI", "TF_BUILD", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME")
+    return {**{name: value for name, value in os.environ.items() if name not in left_out}, "HOME": str(home)}
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,7 @@ def test_sample_draws_what_vae_sample_gives(run: Run, vae: vaekit.VAE, small_bun
 def test_sample_without_arguments_draws_16_items_of_the_builtin_model(
     run: Run, small_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vaekit.bundle.builtin_bundle", lambda: small_bundle)
+    monkeypatch.setattr("vaekit.bundle._builtin_folder", lambda: str(small_bundle))
     assert run("sample").out == run("sample", small_bundle, "-n", 16, "--seed", 0).out != ""
 
 

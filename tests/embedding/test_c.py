@@ -149,6 +149,15 @@ def test_the_self_test_fails_when_one_golden_number_is_changed(copy: Path, name:
     assert_fails(copy, "TOO FAR")
 
 
+def test_what_the_makefile_runs_leaves_nothing_in_the_home_folder(
+    project: Path, at_home: dict[str, str], need: Callable[[str], str]
+) -> None:
+    command = [need("make"), "-C", project, "check"]
+    done = subprocess.run(command, env=at_home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not any(Path(at_home["HOME"]).iterdir())
+
+
 def test_the_self_test_fails_when_one_weight_is_changed(copy: Path) -> None:
     model = onnx.load(copy / "decoder.onnx")
     bias = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("bias"))

@@ -57,6 +57,12 @@ def project(node: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project_of(None, tmp_path_factory.mktemp("node") / "mnist")
 
 
+def test_nothing_is_left_in_the_home_folder(node: str, project: Path, at_home: dict[str, str]) -> None:
+    done = subprocess.run([node, "demo.js", "7"], cwd=project, env=at_home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not any(Path(at_home["HOME"]).iterdir())
+
+
 @pytest.fixture
 def copy(project: Path, tmp_path: Path) -> Path:
     """A project that a test may damage."""

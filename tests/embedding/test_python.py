@@ -37,6 +37,13 @@ def arrays(folder: Path, code: str) -> bytes:
     return done.stdout
 
 
+def test_nothing_is_left_in_the_home_folder(project: Path, at_home: dict[str, str]) -> None:
+    command = [sys.executable, "vae_model.py", "--self-test"]
+    done = subprocess.run(command, cwd=project, env=at_home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not any(Path(at_home["HOME"]).iterdir())
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built-in model in one Python file."""

@@ -206,8 +206,9 @@ def test_an_old_onnx_runtime_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> No
     runtime = SimpleNamespace(__version__="1.9.0", get_available_providers=list)
     monkeypatch.setattr(doctor, "import_onnxruntime", lambda: runtime)
     monkeypatch.setattr(doctor, "nvidia_driver", lambda: None)
-    (found,) = doctor._onnxruntime()
+    found, telemetry = doctor._onnxruntime()
     assert (found.status, found.found) == ("warn", "1.9.0, older than 1.22")
+    assert telemetry.what == "telemetry"
 
 
 def test_a_provider_that_does_not_load_is_a_warning_in_the_loaders_words(
@@ -446,3 +447,17 @@ def test_the_real_command_on_a_damaged_bundle_exits_with_1_and_no_traceback(bund
         r"^error  bundle: .*decoder\.onnx is missing; copy the bundle again\.$", result.output, re.MULTILINE
     )
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("1", "ONNX Runtime's is off (ORT_DISABLE_TELEMETRY=1)"),
+        ("TRUE", "ONNX Runtime's is off (ORT_DISABLE_TELEMETRY=TRUE)"),
+        ("0", "ONNX Runtime may report, since ORT_DISABLE_TELEMETRY='0' is set"),
+        ("no", "ONNX Runtime may report, since ORT_DISABLE_TELEMETRY='no' is set"),
+    ],
+)
+def test_whether_onnx_runtime_reports_is_said(said: str, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", said)
+    assert [finding.found for finding in diagnose() if finding.what == "telemetry"] == [found]

@@ -1,6 +1,6 @@
 """The target node: an ES module with types, on ONNX Runtime's package for Node.js.
 
-    index.js  index.d.ts  lib/  model/  self-test.js  demo.js  package.json  package-lock.json  .npmrc  README.md
+    index.js  index.d.ts  telemetry.js  lib/  model/  self-test.js  demo.js  package.json  package-lock.json  .npmrc  README.md
 
 Needs: NumPy. Must not import: torch, onnx, onnxruntime.
 """
@@ -51,7 +51,7 @@ def write(bundle: Bundle, folder: Path, *, precision: str, io: str = "float32") 
     write_modules(folder)
     index = write_model(bundle, folder, precision=precision, provider="cpu", io=io)
     items = items_of(manifest, io)
-    for name in ("index.js", "self-test.js", "demo.js"):
+    for name in ("index.js", "telemetry.js", "self-test.js", "demo.js"):
         write_text(folder / name, template("node", name))
     write_text(
         folder / ".npmrc", template("node", "npmrc")

@@ -31,6 +31,7 @@ from vaekit.datasets.rows import spread
 from vaekit.errors import ConfigError, DataError, ShapeError
 from vaekit.exporting.graphs import quiet
 from vaekit.exporting.topology import shapes
+from vaekit.runtime.providers import import_onnxruntime
 from vaekit.runtime.session import BATCH
 from vaekit.runtime.vae import VAE
 from vaekit.runtime.verify import in_batches
@@ -107,6 +108,7 @@ def ranges(model: onnx.ModelProto, rows: NDArray[np.float32], method: str, opera
     Returns:
         `onnxruntime.quantization.calibrate.TensorsData`.
     """
+    import_onnxruntime()
     from onnxruntime.quantization import CalibrationMethod
     from onnxruntime.quantization.calibrate import create_calibrator
 

@@ -17,6 +17,7 @@ import onnx
 from vaekit.errors import ExportError, one_line
 from vaekit.exporting.graphs import finish, quiet
 from vaekit.exporting.topology import drop_unused, front, name_nodes, rename, sort_nodes, tail, users
+from vaekit.runtime.providers import import_onnxruntime
 
 
 def to_float16(model: bytes) -> bytes:
@@ -31,6 +32,7 @@ def to_float16(model: bytes) -> bytes:
     Raises:
         ExportError: The result is no valid graph.
     """
+    import_onnxruntime()
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     graph = onnx.load_from_string(model)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vaekit.errors import ExportError, one_line
 from vaekit.graphguard import is_ort
-from vaekit.runtime.providers import EXACT_INTEGERS
+from vaekit.runtime.providers import EXACT_INTEGERS, import_onnxruntime
 
 
 def to_ort(model: bytes, *, name: str) -> bytes:
@@ -33,7 +33,7 @@ def to_ort(model: bytes, *, name: str) -> bytes:
     Raises:
         ExportError: ONNX Runtime cannot write it.
     """
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model.ort"

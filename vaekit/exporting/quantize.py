@@ -35,6 +35,7 @@ from vaekit.errors import ExportError, one_line
 from vaekit.exporting.graphs import finish, quiet
 from vaekit.exporting.rearrange import MOVES, rearrange
 from vaekit.exporting.topology import drop_unused, front, heads, name_nodes, rename, sort_nodes, tail, users, weighted
+from vaekit.runtime.providers import import_onnxruntime
 
 INTEGER: Final = ("Add", "Clip", "Concat", "Conv", "Gemm", "LeakyRelu", "MatMul", "MaxPool", "Relu", *MOVES)
 """Operators that ONNX Runtime's CPU provider has for integers."""
@@ -55,7 +56,7 @@ def prepare(model: bytes) -> onnx.ModelProto:
     Raises:
         ExportError: ONNX Runtime cannot read the graph.
     """
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     with tempfile.TemporaryDirectory() as folder:
         fused = Path(folder) / "fused.onnx"
@@ -98,6 +99,7 @@ def to_int8(
     Raises:
         ExportError: The quantiser failed.
     """
+    import_onnxruntime()
     from onnxruntime.quantization import QDQQuantizer, QuantType
 
     graph = onnx.ModelProto()
@@ -140,6 +142,7 @@ def to_int8_dynamic(model: bytes) -> bytes:
     Raises:
         ExportError: The quantiser failed.
     """
+    import_onnxruntime()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder:

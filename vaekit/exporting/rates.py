@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vaekit.runtime.bench.machine import describe_machine
 from vaekit.runtime.bench.timing import TICKS, Clock, garbage_collection_off, ready, resolution, take_turns
+from vaekit.runtime.providers import import_onnxruntime
 from vaekit.runtime.vae import VAE
 
 BATCHES: Final = (1, 64, 1024)
@@ -54,7 +55,7 @@ class Machine(NamedTuple):
 
 def this_machine() -> Machine:
     """Look at the machine that this runs on."""
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     found = describe_machine()
     units = f" ({', '.join(found.vector_units)})" if found.vector_units else ""

@@ -9,6 +9,7 @@
     frechet.py     how far the model's own samples are from it, in its own codes
     doctor.py      what is wrong with this machine
     libraries.py   which shared libraries a provider needs, and which of them are missing
+    telemetry.py   ONNX Runtime's, which is turned off
 
 Importing this package does not import ONNX Runtime; making a session does. Must not import: torch, onnx.
 """

@@ -26,6 +26,7 @@ from vaekit.bundle import Bundle
 from vaekit.cores import count_cores
 from vaekit.errors import BundleNotFoundError, MissingDependencyError, VaekitError
 from vaekit.manifest import HALVES, GraphInfo
+from vaekit.runtime import telemetry
 from vaekit.runtime.libraries import DRIVER, cuda_libraries, missing_libraries, nvidia_driver
 from vaekit.runtime.opsets import oldest_onnxruntime
 from vaekit.runtime.providers import CPU, CUDA, INSTALL, REMOVE, Options, import_onnxruntime, open_session, short_name
@@ -137,9 +138,18 @@ def _onnxruntime() -> Iterator[Finding]:
             yield Finding(what, "warn", f"{version}, older than {floor}", f"`pip install -U {' '.join(names)}`")
         else:
             yield Finding(what, "ok", wheels[0] if wheels else f"{version}, not from a wheel")
+        yield _telemetry()
     for name in available:
         yield _provider(name)
     yield from _nvidia(onnxruntime, available)
+
+
+def _telemetry() -> Finding:
+    """What ONNX Runtime, which is imported by now, was told."""
+    said = os.environ.get(telemetry.SWITCH, "")
+    if telemetry.is_off():
+        return Finding("telemetry", "ok", f"ONNX Runtime's is off ({telemetry.SWITCH}={said})")
+    return Finding("telemetry", "ok", f"ONNX Runtime may report, since {telemetry.SWITCH}={said!r} is set")
 
 
 def _provider(name: str) -> Finding:

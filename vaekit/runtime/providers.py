@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from vaekit.cores import count_cores
 from vaekit.errors import ConfigError, IntegrityError, MissingDependencyError, ProviderError, one_line
+from vaekit.runtime.telemetry import turn_off, turn_off_later
 from vaekit.value import Value
 
 SUFFIX: Final = "ExecutionProvider"
@@ -79,11 +80,12 @@ class Opened(Value):
 
 
 def import_onnxruntime() -> Any:
-    """Import ONNX Runtime, or say how to get it.
+    """Import ONNX Runtime, without its telemetry (`vaekit.runtime.telemetry`), or say how to get it.
 
     Raises:
         MissingDependencyError: No wheel of it is installed, or what is installed does not load.
     """
+    ours = turn_off()
     try:
         onnxruntime = importlib.import_module("onnxruntime")
     except Exception as error:  # a damaged wheel raises whatever its half-copied files run into
@@ -102,6 +104,8 @@ def import_onnxruntime() -> Any:
             f"ONNX Runtime ({', '.join(found)}) is installed but broken: it has no InferenceSession. "
             f"Remove it with `{REMOVE}`, then {INSTALL}."
         )
+    if ours:
+        turn_off_later(onnxruntime)
     return onnxruntime
 
 

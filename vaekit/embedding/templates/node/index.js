@@ -7,6 +7,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import "./telemetry.js";
 import * as ort from "onnxruntime-node";
 
 import { Model } from "./lib/model.js";

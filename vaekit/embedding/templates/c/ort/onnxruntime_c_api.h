@@ -38,7 +38,9 @@ typedef struct OrtApi {
     OrtSlot slots_0_to_1[2];
     const char *(ORT_API_CALL *GetErrorMessage)(const OrtStatus *status);
     OrtStatus *(ORT_API_CALL *CreateEnv)(OrtLoggingLevel level, const char *log_id, OrtEnv **env);
-    OrtSlot slots_4_to_7[4];
+    OrtSlot slots_4_to_5[2];
+    OrtStatus *(ORT_API_CALL *DisableTelemetryEvents)(const OrtEnv *env);
+    OrtSlot slot_7;
     OrtStatus *(ORT_API_CALL *CreateSessionFromArray)(const OrtEnv *env, const void *model, size_t bytes,
                                                       const OrtSessionOptions *options, OrtSession **session);
     OrtStatus *(ORT_API_CALL *Run)(OrtSession *session, const OrtRunOptions *options, const char *const *input_names,
@@ -76,6 +78,7 @@ extern const OrtApiBase *ORT_API_CALL OrtGetApiBase(void);
 #define ORT_PLACE(entry, place) \
     _Static_assert(offsetof(OrtApi, entry) == (place) * sizeof(OrtSlot), #entry " is entry " #place " of the table")
 ORT_PLACE(GetErrorMessage, 2);
+ORT_PLACE(DisableTelemetryEvents, 6);
 ORT_PLACE(CreateSessionFromArray, 8);
 ORT_PLACE(SetSessionGraphOptimizationLevel, 23);
 ORT_PLACE(CreateTensorWithDataAsOrtValue, 49);
