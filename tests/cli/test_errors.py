@@ -268,7 +268,9 @@ def test_images_and_data_together_are_refused(run: Run, small_bundle: Path, smal
 
 def test_export_of_no_run_is_refused(run: Run, small_bundle: Path, tmp_path: Path) -> None:
     assert_one_error(run("export", tmp_path / "no", "--out", tmp_path / "b"), "there is no run at .*no; start one with")
-    assert_one_error(run("export", small_bundle, "--out", tmp_path / "b"), r"holds no run\.json, so it is no run")
+    assert_one_error(
+        run("export", small_bundle, "--out", tmp_path / "b"), r"is a bundle, not a run; name the folder of the run"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

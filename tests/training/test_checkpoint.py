@@ -150,9 +150,17 @@ def test_there_is_no_run_where_nothing_is(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
-    expected = f"{tmp_path} holds no run.json, so it is no run; start one with `vaekit train --out {tmp_path}`."
+    expected = (
+        f"{tmp_path} holds no run.json, so it is no run; start one in a new folder with `vaekit train --out FOLDER`."
+    )
     with pytest.raises(CheckpointError, match=re.escape(expected)):
         Checkpoint.latest(tmp_path)
+
+
+def test_a_bundle_is_no_run(small_bundle: Path) -> None:
+    expected = f"{small_bundle} is a bundle, not a run; name the folder of the run that it was exported from."
+    with pytest.raises(CheckpointError, match=re.escape(expected)):
+        Checkpoint.latest(small_bundle)
 
 
 def test_a_run_without_a_checkpoint_says_so(run: Path) -> None:

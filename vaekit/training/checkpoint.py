@@ -34,6 +34,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from vaekit.bundle import MANIFEST
 from vaekit.datasets import DataOptions
 from vaekit.errors import CheckpointError, ConfigError, OutputError, VaekitError
 from vaekit.places import RUN
@@ -99,9 +100,7 @@ class RunInfo:
                 data_options=DataOptions.from_json(value["data"].get("options", {})),
             )
         except FileNotFoundError:
-            raise CheckpointError(
-                f"{run} holds no {RUN}, so it is no run; start one with `vaekit train --out {run}`."
-            ) from None
+            raise CheckpointError(_no_run(run)) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             raise CheckpointError(f"{run / RUN} cannot be read: {_reason(error)}.") from error
 
@@ -139,7 +138,7 @@ class Checkpoint:
             CheckpointError: The run is none, has no checkpoint, or the newest one is damaged.
         """
         if not run.is_dir():
-            raise CheckpointError(f"there is no run at {run}; start one with `vaekit train --out {run}`.")
+            raise CheckpointError(_no_run(run))
         info = RunInfo.read(run)
         folders = checkpoint_folders(run)
         if not folders:
@@ -289,6 +288,15 @@ def write_metrics(run: Path, history: list[Mapping[str, Any]]) -> None:
         OutputError: The disk is full or read-only.
     """
     write_file(run / METRICS, "".join(json.dumps(line) + "\n" for line in history).encode())
+
+
+def _no_run(path: Path) -> str:
+    """Say what stands there instead of a run."""
+    if os.path.lexists(path / MANIFEST):
+        return f"{path} is a bundle, not a run; name the folder of the run that it was exported from."
+    if os.path.lexists(path):
+        return f"{path} holds no {RUN}, so it is no run; start one in a new folder with `vaekit train --out FOLDER`."
+    return f"there is no run at {path}; start one with `vaekit train --out {path}`."
 
 
 def _reason(error: Exception) -> str:
