@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -13,16 +14,13 @@ import pytest
 from vaekit.runtime.providers import import_onnxruntime
 from vaekit.runtime.telemetry import SWITCH, turn_off, turn_off_later
 
-GRAPH = "open({encoder!r}, 'rb').read()"
+ROOT = Path(__file__).resolve().parents[2]
+
 WAYS = {
     "load": "import vaekit; vaekit.load({bundle!r}, provider='cpu').sample(1)",
-    "rates": "from vaekit.exporting.rates import this_machine; this_machine()",
-    "fp16": f"from vaekit.exporting.float16 import to_float16; to_float16({GRAPH})",
-    "int8": f"from vaekit.exporting.quantize import prepare; prepare({GRAPH})",
-    "dynamic int8": f"from vaekit.exporting.quantize import to_int8_dynamic; to_int8_dynamic({GRAPH})",
-    "ORT format": f"from vaekit.exporting.ortformat import to_ort; to_ort({GRAPH}, name='encoder')",
     "command": "from vaekit.cli import main; import sys; sys.argv = ['vaekit', 'verify', {bundle!r}]; main()",
     "doctor": "from vaekit.runtime.doctor import diagnose; diagnose({bundle!r})",
+    "export": "from vaekit.exporting.float16 import to_float16; to_float16(open({encoder!r}, 'rb').read())",
     "benchmarks": "import benchmarks, onnxruntime",
 }
 
@@ -39,6 +37,38 @@ def in_home(environment: dict[str, str], code: str) -> list[str]:
 def test_nothing_is_left_in_the_home_folder(small_bundle: Path, at_home: dict[str, str], way: str) -> None:
     places = {"bundle": str(small_bundle), "encoder": str(small_bundle / "encoder.onnx")}
     assert in_home(at_home, WAYS[way].format(**places)) == []
+
+
+def unguarded(source: str) -> list[int]:
+    """Lines of functions that import ONNX Runtime without having called `import_onnxruntime` before."""
+    lines = []
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            calls = [
+                node.lineno
+                for node in ast.walk(function)
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "import_onnxruntime"
+            ]
+            lines += [
+                node.lineno
+                for node in ast.walk(function)
+                if (isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "onnxruntime")
+                or (
+                    isinstance(node, ast.Import)
+                    and any(name.name.split(".")[0] == "onnxruntime" for name in node.names)
+                )
+                if not any(line < node.lineno for line in calls)
+            ]
+    return lines
+
+
+def test_everything_else_asks_for_onnx_runtime_by_the_function_that_turns_it_off() -> None:
+    files = [*ROOT.glob("vaekit/**/*.py"), *ROOT.glob("cli/**/*.py")]
+    found = {str(path.relative_to(ROOT)): unguarded(path.read_text(encoding="utf-8")) for path in files}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+    assert sum("import_onnxruntime()\n    from onnxruntime" in path.read_text(encoding="utf-8") for path in files) >= 3
+    bad = "def f():\n    from onnxruntime import quantization\n    import_onnxruntime()\n    import onnxruntime.tools\n"
+    assert unguarded(bad) == [2]  # the control
 
 
 @pytest.mark.parametrize("said", ["0", "1", "", "whatever"])
