@@ -176,13 +176,13 @@ def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -
     _sentence(title, style="bold")
     while columns:
         count, widths = _fitting(columns, room)
-        heads = [wrap(heading, width) for (heading, _), width in zip(columns, widths, strict=False)]
+        shown, columns = columns[:count], columns[count:]
+        heads = [wrap(heading, width) for (heading, _), width in zip(shown, widths, strict=True)]
         for at in range(-max(map(len, heads)), 0):  # the last lines of all headings stand on one line
             cells = [head[at] if len(head) >= -at else "" for head in heads]
             _line(_row("setting" if at == -1 else "", cells, first, widths), style="bold")
         for row, name in enumerate(names):
-            _line(_row(name, [values[row] for _, values in columns[:count]], first, widths))
-        del columns[:count]
+            _line(_row(name, [values[row] for _, values in shown], first, widths))
     screen.print()
 
 

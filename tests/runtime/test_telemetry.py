@@ -27,7 +27,8 @@ WAYS = {
 
 def in_home(environment: dict[str, str], code: str) -> list[str]:
     """Files in an empty home folder after a program ran."""
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     home = Path(environment["HOME"])
     return sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())

@@ -157,6 +157,12 @@ def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
         Checkpoint.latest(tmp_path)
 
 
+def test_a_file_is_no_run(tmp_path: Path) -> None:
+    (file := tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=re.escape(f"{file} holds no run.json, so it is no run; start one in a")):
+        Checkpoint.latest(file)
+
+
 def test_a_bundle_is_no_run(small_bundle: Path) -> None:
     expected = f"{small_bundle} is a bundle, not a run; name the folder of the run that it was exported from."
     with pytest.raises(CheckpointError, match=re.escape(expected)):

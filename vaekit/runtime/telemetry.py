@@ -21,7 +21,6 @@ from typing import Any, Final
 SWITCH: Final = "ORT_DISABLE_TELEMETRY"
 """Set by the user, to anything, it is left alone: "1" is off, "0" on."""
 
-
 OFF: Final = ("1", "true", "yes", "y", "on")
 """What ONNX Runtime takes for off, in any case; with all else it reports, as measured with 1.32."""
 

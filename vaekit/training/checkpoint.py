@@ -99,7 +99,7 @@ class RunInfo:
                 versions=dict(value["versions"]),
                 data_options=DataOptions.from_json(value["data"].get("options", {})),
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(_no_run(run)) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             raise CheckpointError(f"{run / RUN} cannot be read: {_reason(error)}.") from error
@@ -137,8 +137,6 @@ class Checkpoint:
         Raises:
             CheckpointError: The run is none, has no checkpoint, or the newest one is damaged.
         """
-        if not run.is_dir():
-            raise CheckpointError(_no_run(run))
         info = RunInfo.read(run)
         folders = checkpoint_folders(run)
         if not folders:
