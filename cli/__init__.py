@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
     except MemoryError as error:  # NumPy's says how much was asked for
         _fail(f"there is not enough memory{f': {error}' if str(error) else ''}; ask for fewer items at once.")
     except OSError as error:  # the file system's own: a folder that may not be entered, a name that is too long
-        _fail(f"{error.filename}: {error.strerror}." if error.filename else error)
+        _fail(f"{error.filename or 'the standard output, or another open file'}: {error.strerror or error}.")
 
 
 def _fail(reason: object) -> None:

@@ -13,7 +13,7 @@ import typer
 from vaekit.datasets.binarized import Binarized
 from vaekit.datasets.options import DataOptions
 from vaekit.datasets.rows import Joined, spread
-from vaekit.errors import ConfigError, DataError, MissingDependencyError
+from vaekit.errors import ConfigError, DataError, MissingDependencyError, command_line
 from vaekit.places import is_run
 
 from .console import error_console, print_json
@@ -158,7 +158,8 @@ def _open(
         source = data or str(_made_of(vae).get("name"))
         if data is None and source not in KNOWN:
             raise ConfigError(
-                f"the bundle {vae.manifest.name!r} does not say where its data is; name it: `vaekit evaluate {model} DATA`."
+                f"the bundle {vae.manifest.name!r} does not say where its data is; name it: "
+                f"{command_line('vaekit', 'evaluate', model, 'DATA')}."
             )
         return vae, source, options_for(source, vae.spec.data)
     try:

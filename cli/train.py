@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from vaekit.datasets.options import DataOptions
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, command_line
 from vaekit.training.config import TrainConfig
 
 from . import train_options
@@ -184,10 +183,10 @@ def _stopped(run: Path, config: TrainConfig, *, written: bool) -> str:
     if not written:
         return "stopped; nothing was written"
     asked = [] if RunInfo.read(run).config == config else ["--epochs", str(config.epochs)]  # not written down yet
-    command = shlex.join(["vaekit", "train", "--resume", str(run), *asked])
+    command = command_line("vaekit", "train", "--resume", run, *asked)
     if trained_epochs(run):
-        return f"stopped; go on with `{command}`"
-    return f"stopped before the first checkpoint; `{command}` starts again"
+        return f"stopped; go on with {command}"
+    return f"stopped before the first checkpoint; {command} starts again"
 
 
 def _refuse_other_options(context: typer.Context) -> None:

@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from vaekit.errors import BundleError, BundleNotFoundError, IntegrityError
+from vaekit.errors import BundleError, BundleNotFoundError, IntegrityError, command_line
 from vaekit.graphguard import inspect_graph, is_ort
 from vaekit.graphinfo import FILE_LIMIT, FileInfo, GraphInfo, TensorPort
 from vaekit.manifest import MANIFEST_LIMIT, Manifest
@@ -256,7 +256,8 @@ def _builtin_folder() -> str:
 def _with_manifest(folder: str) -> str:
     if not os.path.isdir(folder):
         raise BundleNotFoundError(
-            f"there is no bundle at {folder}; export one with `vaekit export RUN --out {folder}`."
+            f"there is no bundle at {folder}; export one with "
+            f"{command_line('vaekit', 'export', 'RUN', '--out', folder)}."
         )
     if not os.path.lexists(os.path.join(folder, MANIFEST)):
         raise BundleNotFoundError(

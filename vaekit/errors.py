@@ -33,6 +33,13 @@ def one_line(text: object, most: int = 300) -> str:
     return " ".join(str(text).split()).rstrip(".")[:most]
 
 
+def command_line(*words: object) -> str:
+    """Write a command that a message advises, in backquotes, so that it can be pasted: a path with spaces in quotes."""
+    import shlex  # here, since most programs never need it
+
+    return f"`{shlex.join(map(str, words))}`"
+
+
 class VaekitError(Exception):
     """Root of the tree; catch it to catch everything that vaekit raises on purpose."""
 

@@ -104,6 +104,18 @@ def test_every_kind_of_model_passes_its_self_test_and_samples_as_vaekit_does(
     assert difference(x_hat, vae.reconstruct(x.copy(), seed=8), units=units) <= 1e-5
 
 
+def test_a_reader_that_has_seen_enough_ends_it_quietly(project: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "vae_model.py", "--sample", "2000"], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as done:
+        assert done.stdout is not None
+        assert done.stderr is not None
+        done.stdout.read(100)
+        done.stdout.close()
+        assert done.stderr.read() == b""
+    assert done.returncode == 1
+
+
 def test_samples_are_shown_as_shades_or_as_numbers(project: Path, gaussian_bundle: Path, tmp_path: Path) -> None:
     shown = call(project, "vae_model.py", "--sample", "2", "--seed", "7").stdout.splitlines()
     assert [len(line) for line in shown] == [56] * 56

@@ -231,13 +231,13 @@ def test_progress_only_goes_forward_and_ends_each_epoch(small_dataset: Dataset, 
 
 
 def test_a_folder_that_exists_is_left_as_it_is(small_dataset: Dataset, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    run = tmp_path / "a run"
     run.mkdir()
     (run / "notes.txt").write_text("mine")
-    expected = f"{run} exists already; choose another --out, or go on with it by `vaekit train --resume {run}`."
+    expected = f"{run} exists already; choose another --out, or go on with it by `vaekit train --resume '{run}'`."
     with pytest.raises(OutputError, match=re.escape(expected)):
         train(small_dataset, BASE, run)
-    assert [path.name for path in tmp_path.rglob("*")] == ["run", "notes.txt"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["a run", "notes.txt"]
     assert (run / "notes.txt").read_text() == "mine"
 
 

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from vaekit.bundle import MANIFEST
 from vaekit.datasets import DataOptions
-from vaekit.errors import CheckpointError, ConfigError, OutputError, VaekitError
+from vaekit.errors import CheckpointError, ConfigError, OutputError, VaekitError, command_line
 from vaekit.places import RUN
 from vaekit.spec import ModelSpec
 from vaekit.storage import new_folder, write_file
@@ -140,9 +140,7 @@ class Checkpoint:
         info = RunInfo.read(run)
         folders = checkpoint_folders(run)
         if not folders:
-            raise CheckpointError(
-                f"{run} has no checkpoint: no epoch was finished; go on with `vaekit train --resume {run}`."
-            )
+            raise CheckpointError(f"{run} has no checkpoint: no epoch was finished; go on with {_going_on(run)}.")
         folder = folders[-1]
         try:
             value = json.loads((folder / STATE).read_text())
@@ -230,9 +228,7 @@ def begin_run(run: Path, info: RunInfo) -> None:
             raise OutputError(
                 f"{run} exists already, a run that stopped before its first checkpoint; choose another --out, or delete it."
             )
-        raise OutputError(
-            f"{run} exists already; choose another --out, or go on with it by `vaekit train --resume {run}`."
-        )
+        raise OutputError(f"{run} exists already; choose another --out, or go on with it by {_going_on(run)}.")
     with new_folder(run) as folder:
         write_options(folder, info)
 
@@ -288,13 +284,17 @@ def write_metrics(run: Path, history: list[Mapping[str, Any]]) -> None:
     write_file(run / METRICS, "".join(json.dumps(line) + "\n" for line in history).encode())
 
 
+def _going_on(run: Path) -> str:
+    return command_line("vaekit", "train", "--resume", run)
+
+
 def _no_run(path: Path) -> str:
     """Say what stands there instead of a run."""
     if os.path.lexists(path / MANIFEST):
         return f"{path} is a bundle, not a run; name the folder of the run that it was exported from."
     if os.path.lexists(path):
         return f"{path} holds no {RUN}, so it is no run; start one in a new folder with `vaekit train --out FOLDER`."
-    return f"there is no run at {path}; start one with `vaekit train --out {path}`."
+    return f"there is no run at {path}; start one with {command_line('vaekit', 'train', '--out', path)}."
 
 
 def _reason(error: Exception) -> str:

@@ -10,7 +10,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from vaekit.errors import CheckpointError
+from vaekit.errors import CheckpointError, command_line
 from vaekit.training.checkpoint import CHECKPOINTS, METRICS, Checkpoint, RunInfo, checkpoint_folders
 from vaekit.training.config import TrainConfig
 from vaekit.training.config_file import CONFIG
@@ -46,10 +46,10 @@ def with_epochs(run: Path, config: TrainConfig, epochs: int) -> TrainConfig:
             f"{run} has {done} epoch{'s' * (done != 1)} already, and --epochs {epochs} counts them too; give more than {done}."
         )
     if epochs != config.epochs and config.schedule != "constant":
+        anew = command_line("vaekit", "train", "--config", run / CONFIG, "--epochs", epochs, "--out", "OTHER")
         raise CheckpointError(
             f"--schedule {config.schedule} makes the learning rate depend on the number of epochs, {config.epochs} in {run}, "
-            f"so it cannot have {epochs}; begin another run with `vaekit train --config {run / CONFIG} --epochs {epochs} "
-            "--out OTHER`."
+            f"so it cannot have {epochs}; begin another run with {anew}."
         )
     return replace(config, epochs=epochs)
 
