@@ -120,7 +120,7 @@ def train(
         config = configured(chosen, real_values=False)  # before the data is read, which may take long
         options = merged(DataOptions, file=file.data, given=given)
         source = data if file.source is None or from_command_line(context, ["data"]) else file.source
-        folder = out or Path("runs") / Path(source).resolve().name
+        folder = out or Path("runs") / _name(source)
     silent = as_json or not is_first()
     existed = os.path.lexists(folder)
     try:
@@ -173,6 +173,12 @@ def _ended(run: Path, checkpoint: Checkpoint, report: TrainReport, *, as_json: b
         console().print(line, markup=False, soft_wrap=True)
     else:
         console().print(f"wrote {run}, epoch {checkpoint.epoch}", markup=False, soft_wrap=True)
+
+
+def _name(source: str) -> str:
+    """What `vaekit data` calls the data set: a file without its ending, or a folder."""
+    path = Path(source).resolve()
+    return path.stem if path.is_file() else path.name
 
 
 def _stopped(run: Path, config: TrainConfig, *, written: bool) -> str:

@@ -40,11 +40,17 @@ HiddenOption = Annotated[
 ]
 DepthOption = Annotated[
     int | None,
-    typer.Option("--depth", rich_help_panel=MODEL, help="`conv`, `resnet`: layers or blocks at each resolution."),
+    typer.Option(
+        "--depth",
+        rich_help_panel=MODEL,
+        help="`conv`, `resnet`: layers or blocks at each resolution; else by the shape.",
+    ),
 ]
 WidthOption = Annotated[
     int | None,
-    typer.Option("--width", rich_help_panel=MODEL, help="`conv`, `resnet`: channels at the highest resolution."),
+    typer.Option(
+        "--width", rich_help_panel=MODEL, help="`conv`, `resnet`: channels after the first halving; else by the shape."
+    ),
 ]
 DenseOption = Annotated[
     int | None,

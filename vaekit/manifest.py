@@ -58,7 +58,8 @@ class LatentStatistics(Value):
     Attributes:
         items: Number of items it was measured on.
         mean: Mean of the codes per latent dimension.
-        std: Standard deviation of the codes per latent dimension: the variance of the means plus the mean variance.
+        std: Standard deviation of the codes per latent dimension: the root of the variance of the means
+            plus the mean variance.
         kl: Mean KL per latent dimension in nats; empty for an autoencoder.
         active: Dimensions whose posterior mean varies over the data by more than `vaekit.elbo.ACTIVE_VARIANCE`.
     """

@@ -77,6 +77,7 @@ def pack(bundle: Bundle | BundleSource | None, out: str | os.PathLike[str], *, o
 
     Raises:
         BundleError: The bundle is missing, changed, or above 4 GiB.
+        ConfigError: It is nothing that a bundle is opened from.
         OutputError: The file exists or cannot be written.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)

@@ -45,6 +45,21 @@ def test_a_run_writes_the_file_that_trains_it_again(run: Any, items: Path, tmp_p
         assert a.read_bytes() == b.read_bytes()
 
 
+def test_without_out_a_run_has_the_name_of_the_data(
+    run: Any, items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plant.v2").mkdir()
+    np.save(tmp_path / "plant.v2" / "pixels.npy", np.load(items))
+    assert run("train", "plant.v2/pixels.npy", *SMALL)[0] == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["pixels"]
+    Image.new("L", (8, 8)).save(tmp_path / "plant.v2" / "a.png")
+    Image.new("L", (8, 8), 9).save(tmp_path / "plant.v2" / "b.png")
+    assert run("train", "plant.v2", *SMALL)[0] == 0
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"pixels", "plant.v2"}
+    assert run("data", "plant.v2").out.split()[:2] == ["name", "plant.v2"]
+
+
 def test_the_command_line_goes_before_the_file_and_the_file_before_the_defaults(
     run: Any, items: Path, tmp_path: Path
 ) -> None:

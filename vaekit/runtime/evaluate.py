@@ -52,7 +52,7 @@ class Evaluation:
         kl: KL from the posterior to the prior; 0 for an autoencoder.
         kl_per_dimension: The same for each latent dimension, (D,).
         mean: Mean of the codes, (D,).
-        std: Standard deviation of the codes, (D,): the variance of the means plus the mean variance.
+        std: Standard deviation of the codes, (D,): the root of the variance of the means plus the mean variance.
         active: Dimensions that carry information; see `vaekit.elbo.active_dimensions`.
         bits_per_dimension: The negative ELBO of a VAE where the items are discrete, else None; see `vaekit.elbo`.
         discrete: Whether every value is one of those that the likelihood gives a probability: 0 and 1 for bernoulli, the 8-bit

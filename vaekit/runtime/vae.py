@@ -75,6 +75,7 @@ def load(
 
     Raises:
         BundleError: The bundle is missing, changed, unsafe, or of an unknown version.
+        ConfigError: An option has no meaning, such as ``threads=0``, or `path` is nothing that a bundle is opened from.
         ProviderError: The provider is not there or does not load.
         MissingDependencyError: ONNX Runtime is not installed.
     """
@@ -207,6 +208,7 @@ class VAE:
 
         Raises:
             ShapeError: The items do not fit the model, or its arithmetic overflows for one.
+            ConfigError: The seed is no whole number of 0 to 2^64 - 1.
         """
         return self.decode(_finite_codes(self.encode(x), x, seed=seed))
 
@@ -251,7 +253,8 @@ class VAE:
 
         Raises:
             ShapeError: The items do not fit the model.
-            ConfigError: The model was opened with ``io="uint8"``: rounded to grey levels, the means give another number.
+            ConfigError: The model was opened with ``io="uint8"``: rounded to grey levels, the means give another number. Or the
+                seed is no whole number of 0 to 2^64 - 1.
         """
         _needs_means(self)
         posterior = self.encode(x)

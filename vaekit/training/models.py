@@ -41,8 +41,8 @@ class MLP(nn.Module):
         encoder  x -> flatten -> [linear, ReLU] per hidden width -> linear to mean and log_var (an autoencoder: mean)
         decoder  z -> [linear, ReLU] per hidden width, reversed -> linear to the data's shape
 
-    With one hidden layer of 400 and 20 latent dimensions on 784 pixels this is the network of Kingma & Welling's MNIST
-    experiment in its ReLU form.
+    With one hidden layer of 400 and 20 latent dimensions on 784 pixels this is of the kind of Kingma & Welling's MNIST
+    experiment, which had 500 units and tanh.
 
     Source: Kingma & Welling 2014, appendix C, arXiv:1312.6114.
     """

@@ -3,6 +3,7 @@
 Everything random in epoch e comes from generators seeded by (seed, e), and a checkpoint holds weights and Adam's state;
 so a resumed run gives the numbers of an uninterrupted one, bit for bit on the CPU. Several processes share each batch, and
 draw the same random numbers for all of it; so their number changes the order of sums, and nothing else.
+(With dynamic binarisation each draws the pixels of its own items.)
 
 Needs: torch, safetensors.
 """
