@@ -12,12 +12,13 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from vaekit.datasets.options import DataOptions
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, command_line
 
 from .console import error_console, one_line
 
@@ -122,7 +123,7 @@ OPTIONS: Final[dict[str, Any]] = {
             "--without-label",
             metavar="LABEL",
             rich_help_panel=PANEL,
-            help="Leave out the items of this label, a class's name or a number; may be repeated.",
+            help="Leave out the items of this label: a class's name, or its number where no class has that name; may be repeated.",
         ),
     ],
 }
@@ -188,6 +189,27 @@ def column_names(columns: str) -> tuple[str, ...]:
     if not all(names):
         raise ConfigError(f"--columns {columns!r}: give names separated by commas, e.g. speed,torque.")
     return tuple(names)
+
+
+def for_model(options: DataOptions, given: dict[str, Any], source: str) -> DataOptions:
+    """How a model reads data, with what stands on the command line.
+
+    Args:
+        options: What the model's bundle or run says.
+        given: What `reads_data` gave.
+        source: The data, for the message.
+
+    Raises:
+        ConfigError: The options have no meaning together, or the label was an input of the model.
+    """
+    label = given.get("label")
+    if label in options.columns and "columns" not in given:
+        again = command_line("vaekit", "train", source, "--label", label)
+        raise ConfigError(
+            f"--label {label}: the model was trained with the column {label!r} as an input; leave --label out, or train one "
+            f"without it: {again}."
+        )
+    return replace(options, **given)
 
 
 def read_data(source: str, options: DataOptions, *, quiet: bool = False) -> Dataset:

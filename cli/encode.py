@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .data_options import (
-    read_data,
-    reads_data,
-)
+from .data_options import for_model, read_data, reads_data
 from .options import (
     BundleArgument,
     ForceOption,
@@ -81,7 +77,7 @@ def encode(
         raise ConfigError(f"--seed {seed} belongs to --sample, which was not given; the means need no seed.")
     check_target(out, overwrite=force)
     opened = Bundle.open(bundle, keep=[("encoder", precision)])
-    options = replace(options_for(data, opened.manifest.spec.data), **given)
+    options = for_model(options_for(data, opened.manifest.spec.data), given, data)
     model = open_half(
         "encoder", opened, engine=engine, provider=provider, precision=precision, threads=threads, workers=workers
     )

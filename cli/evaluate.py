@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +16,7 @@ from vaekit.errors import ConfigError, DataError, MissingDependencyError, comman
 from vaekit.places import is_run
 
 from .console import error_console, print_json
-from .data_options import read_data, reads_data
+from .data_options import for_model, read_data, reads_data
 from .encode import Part, check_columns
 from .options import JsonOption, PrecisionOption, ProviderOption, QuietOption, SeedOption, ThreadsOption
 from .streaming import BatchSizeOption, progress, stoppable
@@ -93,7 +92,7 @@ def evaluate(
         raise ConfigError(
             f"--binarized draws the pixels of Bernoulli models, but this one's likelihood is {vae.spec.likelihood}."
         )
-    dataset = read_data(source, replace(options, **given), quiet=silent)
+    dataset = read_data(source, for_model(options, given, source), quiet=silent)
     check_columns(dataset, vae.spec.data)
     same = same_data(vae, dataset)
     if data is None and not same:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vaekit.bundle import Bundle
 from vaekit.datasets import Split, load_dataset, options_for
 from vaekit.datasets.dataset import item_number
+from vaekit.datasets.leaveout import find_label, label_names
 from vaekit.errors import DataError
 from vaekit.imagefile import load_image
 
@@ -58,8 +59,14 @@ def image_files(bundle: Bundle, paths: Sequence[Path]) -> NDArray[np.float32]:
     return np.concatenate([load_image(path, shape=shape) for path in paths])
 
 
-def pick(bundle: Bundle, split: Split, which: str) -> NDArray[np.float32]:
-    """One item: by label ("3"), by index ("@17"), or an image file (one that is called 3 is "./3").
+def pick(bundle: Bundle, split: Split, which: str, classes: tuple[str, ...] = ()) -> NDArray[np.float32]:
+    """One item: by label ("3", "boat"), by index ("@17"), or an image file (one that is called 3 is "./3").
+
+    Args:
+        bundle: The model's.
+        split: The items.
+        which: What names the item; a label by its class's name, or by its number where no class has that name.
+        classes: Names of the labels 0, 1, ...; empty where a label is its own name.
 
     Returns:
         Shape (1, *shape), float32.
@@ -70,14 +77,16 @@ def pick(bundle: Bundle, split: Split, which: str) -> NDArray[np.float32]:
     index = item_number(split, which)
     if index is not None:
         return split.pixels(slice(index, index + 1))
-    if not which.isdecimal():
-        if os.path.isfile(which):  # not Path.is_file, which raises for a name that is too long
-            return image_files(bundle, [Path(which)])
-        raise DataError(f"{which!r} is no image file, no label (3) and no index (@17).")
-    if split.labels is None:
-        raise DataError(f"label {which} was asked for, but the items have no labels; give an index, as in @{which}.")
-    found = np.flatnonzero(split.labels == int(which))
-    if len(found) == 0:
-        known = ", ".join(map(str, np.unique(split.labels)[:20]))
-        raise DataError(f"label {which} was asked for, but the items' labels are {known}.")
-    return split.pixels(slice(int(found[0]), int(found[0]) + 1))
+    labels = np.unique([] if split.labels is None else split.labels)
+    label = find_label(which, labels, classes)
+    if label is not None:
+        first = int(np.argmax(split.labels == label))
+        return split.pixels(slice(first, first + 1))
+    if which in classes or which.isdecimal():
+        if split.labels is None:
+            raise DataError(f"label {which} was asked for, but the items have no labels; give an index, as in @{which}.")
+        raise DataError(f"label {which} was asked for, but the items' labels are {label_names(labels, classes)}.")
+    if os.path.isfile(which):  # not Path.is_file, which raises for a name that is too long
+        return image_files(bundle, [Path(which)])
+    known = "the items have none" if split.labels is None else f"the items' are {label_names(labels, classes)}"
+    raise DataError(f"{which!r} is no image file, no index (@17) and no label; {known}.")

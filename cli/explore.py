@@ -51,7 +51,7 @@ def explore(
     ExploreApp(
         Explorer(vae, landscape, seed=seed),
         bounds=bounds_of(shown),
-        pick=lambda which: pick(vae.bundle, items, which),
+        pick=lambda which: pick(vae.bundle, items, which, classes),
         folder=out,
         no_map=no_map,
     ).run()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -88,7 +87,7 @@ def export(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Replace what is already there, and ship what the gate refuses, marked as forced."
+            "--force", help="As --overwrite, and ship what the gate refuses, marked as forced."
         ),
     ] = False,
     as_json: JsonOption = False,
@@ -102,11 +101,15 @@ def export(
         from vaekit.exporting import export_bundle, parse_gate
         from vaekit.training import Checkpoint
 
+    from vaekit.storage import check_new_folder
+
     from .export_report import fp32_lines, pixel_lines, precision_table, reasons
 
     gate = parse_gate(max_delta_elbo, min_gain, force=force)
     precisions = [part.strip() for part in precision.split(",")]
-    serve = _served(precisions, out, io, overwrite=overwrite or force) if target == "triton" else None
+    serve = _served(precisions, io) if target == "triton" else None
+    # `.` has no name of its own. --force would replace it too, but ships what the gate refuses.
+    check_new_folder(out if out.name else out.resolve(), overwrite=overwrite or force, option="--overwrite")
     checkpoint = Checkpoint.latest(run)
     screen = console()
     if not as_json:
@@ -164,22 +167,19 @@ def export(
     _fail_if_refused(reports, out, written=written)
 
 
-def _served(precisions: list[str], out: Path, io: str, *, overwrite: bool) -> str:
-    """The one precision that a model repository serves; refuses a place that cannot be written before the work is done.
+def _served(precisions: list[str], io: str) -> str:
+    """The one precision that a model repository serves.
 
     Raises:
         ConfigError: More than one precision, or one that may be missing in the end; or pixels, which it does not serve.
-        OutputError: Something stands there.
     """
-    from vaekit.errors import ConfigError, OutputError
+    from vaekit.errors import ConfigError
 
     named = [name for name in precisions if name != "fp32"] or ["fp32"]
     if len(named) > 1 or named == ["auto"]:
         raise ConfigError(f"--target triton serves one precision, but --precision {','.join(precisions)}; name one.")
     if io != "float32":
         raise ConfigError(f"--target triton serves float32 items, but --io {io} was asked for; leave one of them out.")
-    if os.path.lexists(out) and not overwrite:
-        raise OutputError(f"{out} exists already; choose another path, or pass --force to replace it.")
     return named[0]
 
 

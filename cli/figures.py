@@ -14,9 +14,18 @@ import typer
 from vaekit.errors import ConfigError, DataError, OutputError
 
 from .console import console, error_console, print_json
-from .data_options import read_data, reads_data
+from .data_options import for_model, from_command_line, read_data, reads_data
 from .encode import check_columns
-from .options import ForceOption, JsonOption, ProviderOption, QuietOption, SeedOption, ThreadsOption, listed
+from .options import (
+    ForceOption,
+    JsonOption,
+    PrecisionOption,
+    ProviderOption,
+    QuietOption,
+    SeedOption,
+    ThreadsOption,
+    listed,
+)
 from .streaming import stoppable
 
 if TYPE_CHECKING:
@@ -32,6 +41,7 @@ MODELS: Final = "models"
 
 @reads_data
 def figures(
+    context: typer.Context,
     given: dict[str, Any],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the pictures, NAME.png and NAME.svg.")],
     model: Annotated[
@@ -83,6 +93,7 @@ def figures(
         str | None, typer.Option("--to", metavar="LABEL|@INDEX", help="Where it ends; without it, at an 8.")
     ] = None,
     seed: SeedOption = 0,
+    precision: PrecisionOption = "fp32",
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
     force: ForceOption = False,
@@ -101,6 +112,7 @@ def figures(
 
     names, endings = check_names(listed(only)), _formats(formats)
     check_projection(projection)
+    _check_used(context, model, [path for path in (ae, *map(Path, listed(betas))) if path is not None])
     check_matplotlib()
     _check_out(out, [out / f"{name}.{ending}" for name in names for ending in endings], force=force)
     silent = quiet or as_json
@@ -108,7 +120,9 @@ def figures(
     skipped: list[dict[str, str]] = []
     with stoppable(None), ExitStack() as stack:
         report = _Report(stack, silent=silent)
-        subject, dataset = _open(model, data, given, provider=provider, threads=threads, silent=silent)
+        subject, dataset = _open(
+            model, data, given, precision=precision, provider=provider, threads=threads, silent=silent
+        )
         subject = replace(subject, seed=seed, projection=projection, ends=(first, last))  # type: ignore[arg-type]  # checked
         subject = _compared(
             subject, ae, listed(betas), dataset, models or out / MODELS, train, small_epochs, report, provider, threads
@@ -137,8 +151,32 @@ def figures(
         print_json({"model": subject.model.name, "items": len(subject.test), "written": written, "skipped": skipped})
 
 
+def _check_used(context: typer.Context, model: Path | None, others: list[Path]) -> None:
+    """Refuse options of running a bundle where no bundle is run: torch runs a run.
+
+    Raises:
+        ConfigError: One stands on the command line.
+    """
+    from vaekit.places import is_run
+
+    if model is None or not is_run(model):
+        return
+    of_any = () if not all(map(is_run, others)) else ("provider", "threads")
+    for name in from_command_line(context, ("precision", *of_any)):
+        raise ConfigError(
+            f"--{name} says how a bundle is run, but {model} is a run, which torch runs; leave it out, or give a bundle."
+        )
+
+
 def _open(
-    model: Path | None, data: str | None, given: dict[str, Any], *, provider: str, threads: int | None, silent: bool
+    model: Path | None,
+    data: str | None,
+    given: dict[str, Any],
+    *,
+    precision: str,
+    provider: str,
+    threads: int | None,
+    silent: bool,
 ) -> tuple[Subject, Dataset | None]:
     """Open the model and the items that it is shown.
 
@@ -157,7 +195,7 @@ def _open(
         run = open_run(model)
         opened = run.model
     else:
-        vae = VAE(model, provider=provider, threads=threads)
+        vae = VAE(model, precision=precision, provider=provider, threads=threads)
         opened = of_bundle(vae)
         if data is None:
             if given:
@@ -173,7 +211,7 @@ def _open(
         source, options = str(data), options_for(str(data), opened.spec.data)
     else:
         source, options = run.data, run.data_options
-    dataset = read_data(source, replace(options, **given), quiet=silent)
+    dataset = read_data(source, for_model(options, given, source), quiet=silent)
     if run is not None and data is None and dataset.sha256 != run.data_sha256:
         raise DataError(f"{source!r} is no longer what {model} was trained on; name the data with --data.")
     check_columns(dataset, opened.spec.data)

@@ -21,7 +21,11 @@ def morph(
     bundle: BundleArgument = None,
     first: Annotated[
         str,
-        typer.Option("--from", metavar="LABEL|@INDEX|FILE", help="First item: a label, an index, or an image file."),
+        typer.Option(
+            "--from",
+            metavar="LABEL|@INDEX|FILE",
+            help="First item: a label (a class's name, or its number where no class has that name), an index, or an image file.",
+        ),
     ] = "3",
     last: Annotated[str, typer.Option("--to", metavar="LABEL|@INDEX|FILE", help="Last item, likewise.")] = "8",
     steps: Annotated[int, typer.Option("--steps", min=2, max=10_000, help="Items along the way, ends included.")] = 8,
@@ -45,7 +49,7 @@ def morph(
 
     from .animation import check_drawable, check_playing, moving, play
     from .console import console
-    from .examples import examples, pick
+    from .examples import named_examples, pick
     from .graphics import screen_for
     from .lines import limits
     from .picture_options import FPS
@@ -58,8 +62,8 @@ def morph(
     check_out(out, spec, force=force, moves=True, scale=scale)
     if animate:
         check_drawable(spec)
-    items = examples(vae.bundle, data)
-    a, b = pick(vae.bundle, items, first), pick(vae.bundle, items, last)
+    items, classes = named_examples(vae.bundle, data)
+    a, b = (pick(vae.bundle, items, which, classes) for which in (first, last))
     x = vae.morph(a, b, steps=steps, path=path)
     if not animate:
         show(x, spec, graphics=graphics)

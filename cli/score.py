@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,7 +12,7 @@ from vaekit.errors import BundleError, ConfigError
 from vaekit.scores import USUAL_QUANTILE
 
 from .console import print_json
-from .data_options import read_data, reads_data
+from .data_options import for_model, read_data, reads_data
 from .encode import Part, check_columns
 from .evaluate import same_data
 from .options import ForceOption, JsonOption, PrecisionOption, ProviderOption, QuietOption, ThreadsOption
@@ -51,7 +50,10 @@ def score(
     anomalous: Annotated[
         list[str] | None,
         typer.Option(
-            "--anomalous", metavar="LABEL", help="Items of this label are anomalies: say how well they are found."
+            "--anomalous",
+            metavar="LABEL",
+            help="Items of this label (a class's name, or its number where no class has that name) are anomalies: say how well "
+            "they are found; may be repeated.",
         ),
     ] = None,
     normal: Annotated[
@@ -107,7 +109,7 @@ def score(
     from vaekit.runtime.anomaly import score_items
 
     from .score_items import chosen_items
-    from .score_report import as_values, check_scores_file, show_scores, write_scores
+    from .score_report import as_values, check_scores_file, no_threshold, show_scores, write_scores
 
     bundle, data = _places(arguments)
     silent = quiet or as_json
@@ -128,7 +130,7 @@ def score(
         limit = _limit(vae, threshold, quantile, usual, normal)
         if fail_above is not None and limit is None:
             raise ConfigError(
-                f"--fail-above {fail_above} counts items above a threshold, and there is none; give --threshold or --normal."
+                f"--fail-above {fail_above} counts items above a threshold, but {no_threshold(vae.manifest.scores)}."
             )
         with progress("score", check, wanted=not silent) as move:
             scores = score_items(vae, chosen.items, batch_size=batch_size, on_progress=move)
@@ -156,7 +158,7 @@ def _read(vae: VAE, data: str, given: dict[str, Any], *, silent: bool) -> Datase
     from vaekit.datasets import options_for
     from vaekit.errors import ShapeError
 
-    dataset = read_data(data, replace(options_for(data, vae.spec.data), **given), quiet=silent)
+    dataset = read_data(data, for_model(options_for(data, vae.spec.data), given, data), quiet=silent)
     check_columns(dataset, vae.spec.data)
     shape = tuple(dataset.test.items.shape[1:])
     if shape != vae.spec.data.shape:

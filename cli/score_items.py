@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets.dataset import by_seed, choose_test
-from vaekit.datasets.leaveout import label_numbers
+from vaekit.datasets.leaveout import label_name, label_numbers
 from vaekit.datasets.rows import Joined, Rows
 from vaekit.errors import DataError
 
@@ -90,12 +90,13 @@ def chosen_items(dataset: Dataset, part: Part, anomalies: tuple[str, ...]) -> Ch
     Args:
         dataset: The data.
         part: Which split; "all" are both.
-        anomalies: Labels of anomalies, by name or number.
+        anomalies: Labels of anomalies; see `vaekit.datasets.leaveout.find_label`.
 
     Raises:
         DataError: Anomalies are named where there are no labels, or none like that in this part, or nothing else.
     """
     numbers = label_numbers(dataset, anomalies) if anomalies else ()
+    anomalies = tuple(dict.fromkeys(label_name(dataset, number) for number in numbers))
     splits = {"train": (dataset.train,), "test": (dataset.test,), "all": (dataset.train, dataset.test)}[part]
     items: Any = splits[0].items if len(splits) == 1 else Joined(*(split.items for split in splits))
     order = _file_order(dataset) if part == "all" else np.arange(len(items))

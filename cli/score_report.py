@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vaekit.datasets import as_float
 from vaekit.datasets.leaveout import label_name
+from vaekit.scores import USUAL_QUANTILE, ScoreStatistics
 from vaekit.storage import check_ending, check_new_file, write_file
 
 from .console import console, one_line
@@ -85,10 +86,7 @@ def _part(chosen: Chosen) -> str:
 def _verdict(vae: VAE, chosen: Chosen, limit: Limit | None) -> list[str]:
     lines = []
     if limit is None:
-        lines.append(
-            "no threshold: the bundle keeps none; give --normal DATA (normal items that the model was not trained on), "
-            "--threshold, or a lower --quantile"
-        )
+        lines.append(f"no threshold: {no_threshold(vae.manifest.scores)}")
     else:
         unusual = chosen.unusual(limit)
         quantile = "" if limit.quantile is None else f"the {limit.quantile:g} quantile of "
@@ -108,6 +106,18 @@ def _verdict(vae: VAE, chosen: Chosen, limit: Limit | None) -> list[str]:
             caught, false = unusual[chosen.anomalous].mean(), unusual[~chosen.anomalous].mean()
             lines.append(f"above the threshold: {caught:.1%} of these anomalies, {false:.1%} of the others")
     return lines
+
+
+def no_threshold(kept: ScoreStatistics | None) -> str:
+    """Why the bundle gives no threshold where nobody asks for a quantile, and what does."""
+    others = "--normal DATA (normal items that the model was not trained on)"
+    if kept is None or not kept.quantiles:
+        return f"the bundle keeps none; give {others}, or --threshold"
+    quantiles = " or ".join(f"{quantile:g}" for quantile in kept.quantiles)
+    return (
+        f"the bundle keeps none for the {USUAL_QUANTILE:g} quantile of its {kept.items:,} normal items; give --quantile "
+        f"{quantiles}, {others}, or --threshold"
+    )
 
 
 def _show_highest(vae: VAE, dataset: Dataset, chosen: Chosen, top: int) -> None:

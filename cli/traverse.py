@@ -39,7 +39,8 @@ def traverse(
         typer.Option(
             "--from",
             metavar="LABEL|@INDEX|FILE",
-            help="The item whose code is changed: a label, an index, or an image file; without it, @0.",
+            help="The item whose code is changed: a label (a class's name, or its number where no class has that name), an "
+            "index, or an image file; without it, @0.",
         ),
     ] = None,
     seed: Annotated[
@@ -66,7 +67,7 @@ def traverse(
 
     from .animation import check_drawable, check_playing, moving
     from .console import console
-    from .examples import examples, pick
+    from .examples import named_examples, pick
     from .graphics import screen_for
     from .picture_options import FPS
     from .results import ANIMATED, check_out, write_result
@@ -86,7 +87,8 @@ def traverse(
     if seed is not None:
         code = vae.prior(1, seed=seed)
     else:
-        code = vae.encode(pick(vae.bundle, examples(vae.bundle, data), start or "@0")).mean
+        items, classes = named_examples(vae.bundle, data)
+        code = vae.encode(pick(vae.bundle, items, start or "@0", classes)).mean
     values = around(statistics, chosen, reach, steps)
     x = np.stack([vae.decode(codes(code, dimension, row)) for dimension, row in zip(chosen, values, strict=True)])
     if out is not None:

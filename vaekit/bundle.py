@@ -21,7 +21,7 @@ from vaekit.errors import BundleError, BundleNotFoundError, IntegrityError, comm
 from vaekit.graphguard import inspect_graph, is_ort
 from vaekit.graphinfo import FILE_LIMIT, FileInfo, GraphInfo, TensorPort
 from vaekit.manifest import MANIFEST_LIMIT, Manifest
-from vaekit.places import BundleSource, Folder, Place
+from vaekit.places import BundleSource, Folder, Place, is_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -260,9 +260,10 @@ def _with_manifest(folder: str) -> str:
             f"{command_line('vaekit', 'export', 'RUN', '--out', folder)}."
         )
     if not os.path.lexists(os.path.join(folder, MANIFEST)):
-        raise BundleNotFoundError(
-            f"{folder} holds no {MANIFEST}, so it is no bundle; is it a run? Then export it first."
-        )
+        if is_run(folder):
+            export = command_line("vaekit", "export", folder, "--out", "BUNDLE")
+            raise BundleNotFoundError(f"{folder} is a run, not a bundle; export it: {export}.")
+        raise BundleNotFoundError(f"{folder} holds no {MANIFEST}, so it is no bundle; name a bundle's folder or file.")
     return folder
 
 

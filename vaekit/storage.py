@@ -73,8 +73,7 @@ def check_place(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path} is a folder; name a file in it.")
     if os.path.exists(path) and not os.path.isfile(path):
         raise OutputError(f"{path} is a device or a pipe, which a rename would replace; name a plain file.")
-    if not overwrite and os.path.lexists(path):
-        raise OutputError(f"{path} exists already; choose another path, or pass --force to replace it.")
+    _check_free(path, overwrite=overwrite)
 
 
 def check_ending(path: Path, endings: Sequence[str]) -> str:
@@ -102,6 +101,24 @@ def check_new_file(path: Path, endings: Sequence[str], *, overwrite: bool) -> No
         raise OutputError(f"{path} cannot be written: there is no folder {path.parent}; make it first.")
 
 
+def check_new_folder(target: Path, *, overwrite: bool, option: str = "--force") -> None:
+    """Refuse a path that no new folder may take.
+
+    Args:
+        target: Where the folder will stand.
+        overwrite: Whether a folder that stands there may be replaced.
+        option: What allows that, for the message.
+
+    Raises:
+        OutputError: It has no name of its own, something stands there that may not be replaced, or is no folder.
+    """
+    if target.name in ("", ".."):
+        raise OutputError(f"{target} names no folder beside which one could be made; give the folder's own name.")
+    _check_free(target, overwrite=overwrite, option=option)
+    if os.path.lexists(target) and (target.is_symlink() or not target.is_dir()):
+        raise OutputError(f"{target} is no folder, so it is not replaced; choose another path.")
+
+
 @contextlib.contextmanager
 def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Fill a folder under a temporary name; it takes the target's name when the block ends without an error.
@@ -116,12 +133,7 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: The target exists, or the parent folder or disk does not take it.
     """
-    if target.name in ("", ".."):
-        raise OutputError(f"{target} names no folder beside which one could be made; give the folder's own name.")
-    if not overwrite and os.path.lexists(target):
-        raise OutputError(f"{target} exists already; choose another path, or pass --force to replace it.")
-    if overwrite and os.path.lexists(target) and (target.is_symlink() or not target.is_dir()):
-        raise OutputError(f"{target} is no folder, so it is not replaced; choose another path.")
+    check_new_folder(target, overwrite=overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary(target)
@@ -138,6 +150,11 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
             raise OutputError(f"{target} could not be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_free(path: Path, *, overwrite: bool, option: str = "--force") -> None:
+    if not overwrite and os.path.lexists(path):
+        raise OutputError(f"{path} exists already; choose another path, or pass {option} to replace it.")
 
 
 def _swap(temporary: Path, target: Path, *, overwrite: bool) -> None:

@@ -130,6 +130,8 @@ def load_npz(path: Path, options: DataOptions) -> Dataset:
 def as_items(array: NDArray[Any], name: str, notes: list[str]) -> NDArray[Any]:
     """Read an array's axes: (N, D), (N, D, T), (N, H, W) of uint8 as (N, 1, H, W), (N, C, H, W).
 
+    Three axes of another type than uint8 could be grey images too: that they are read as time series is noted.
+
     Four axes whose last is 1, 3 or 4 long and whose second and third are longer can hardly be channels first: they are read
     as (N, H, W, C) and turned, which is noted.
 
@@ -144,6 +146,8 @@ def as_items(array: NDArray[Any], name: str, notes: list[str]) -> NDArray[Any]:
         raise DataError(f"{name} has shape {array.shape}; give (N, D), (N, D, T), (N, H, W) of uint8 or (N, C, H, W).")
     if array.ndim == 3 and array.dtype == np.uint8:
         return array[:, np.newaxis]
+    if array.ndim == 3:
+        notes.append(f"{name}: shape {array.shape} was read as (N, D, T), time series; give (N, 1, H, W) for grey images")
     if array.ndim == 4 and array.shape[3] in (1, 3, 4) and min(array.shape[1:3]) > 4:
         notes.append(f"{name}: shape {array.shape} was read as (N, H, W, C) and turned into (N, C, H, W)")
         return array.transpose(0, 3, 1, 2)

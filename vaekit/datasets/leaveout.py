@@ -19,7 +19,7 @@ from vaekit.errors import DataError
 
 
 def label_numbers(dataset: Dataset, names: Iterable[str]) -> tuple[int, ...]:
-    """Find labels by what they are called: a class's name, else a number that occurs.
+    """Find labels by what they are called; see `find_label`.
 
     Args:
         dataset: A data set with labels.
@@ -35,21 +35,39 @@ def label_numbers(dataset: Dataset, names: Iterable[str]) -> tuple[int, ...]:
     occurring = np.unique(np.concatenate([np.unique(labels) for labels in splits if labels is not None]))
     numbers = []
     for name in wanted:
-        if name in dataset.classes:
-            number: int | None = dataset.classes.index(name)
-        else:
-            number = next((int(label) for label in occurring if str(label) == name and not dataset.classes), None)
-        if number is None or number not in occurring:
-            shown = [label_name(dataset, int(label)) for label in occurring[:20]]
-            more = f" and {len(occurring) - 20:,} more" if len(occurring) > 20 else ""
-            raise DataError(f"label {name!r} does not occur in {dataset.name}, which has {', '.join(shown)}{more}.")
+        number = find_label(name, occurring, dataset.classes)
+        if number is None:
+            shown = label_names(occurring, dataset.classes)
+            raise DataError(f"label {name!r} does not occur in {dataset.name}, which has {shown}.")
         numbers.append(number)
     return tuple(numbers)
 
 
+def find_label(which: str, occurring: NDArray[np.int64], classes: tuple[str, ...]) -> int | None:
+    """Find a label by its class's name, or by its number where no class has that name.
+
+    Args:
+        which: What it is called.
+        occurring: The labels that there are.
+        classes: Names of the labels 0, 1, ...; empty where a label is its own name.
+
+    Returns:
+        The label; None where there is none like that.
+    """
+    if which in classes:
+        which = str(classes.index(which))
+    return next((int(label) for label in occurring if str(label) == which), None)
+
+
 def label_name(dataset: Dataset, label: int) -> str:
     """What a label is called: its class's name, else its number."""
-    return dataset.classes[label] if 0 <= label < len(dataset.classes) else str(label)
+    return _called(label, dataset.classes)
+
+
+def label_names(labels: NDArray[np.int64], classes: tuple[str, ...]) -> str:
+    """What labels are called, for a message; of many the first 20."""
+    shown = ", ".join(_called(int(label), classes) for label in labels[:20])
+    return f"{shown} and {len(labels) - 20:,} more" if len(labels) > 20 else shown
 
 
 def leave_out(dataset: Dataset, options: DataOptions) -> Dataset:
@@ -67,7 +85,7 @@ def leave_out(dataset: Dataset, options: DataOptions) -> Dataset:
     """
     numbers = label_numbers(dataset, options.without_label)
     train, test = (_without(split, numbers) for split in (dataset.train, dataset.test))
-    what = ", ".join(options.without_label)
+    what = ", ".join(dict.fromkeys(label_name(dataset, number) for number in numbers))
     for name, split in (("training", train), ("test", test)):
         if len(split) == 0:
             raise DataError(f"without label {what}, {dataset.name} has no {name} items left.")
@@ -77,6 +95,10 @@ def leave_out(dataset: Dataset, options: DataOptions) -> Dataset:
         features = standardisation(np.asarray(train.items[:], np.float32), tuple(feature.name for feature in features))
     note = f"without label {what}: {left[0]:,} training and {left[1]:,} test items left out"
     return replace(dataset, train=train, test=test, options=options, features=features, notes=(*dataset.notes, note))
+
+
+def _called(label: int, classes: tuple[str, ...]) -> str:
+    return classes[label] if 0 <= label < len(classes) else str(label)
 
 
 def _without(split: Split, numbers: tuple[int, ...]) -> Split:
