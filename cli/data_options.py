@@ -21,6 +21,7 @@ from vaekit.datasets.options import DataOptions
 from vaekit.errors import ConfigError, command_line
 
 from .console import error_console, one_line
+from .options import LABEL_RULE
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -123,7 +124,7 @@ OPTIONS: Final[dict[str, Any]] = {
             "--without-label",
             metavar="LABEL",
             rich_help_panel=PANEL,
-            help="Leave out the items of this label: a class's name, or its number where no class has that name; may be repeated.",
+            help=f"Leave out the items of this label ({LABEL_RULE}); may be repeated.",
         ),
     ],
 }

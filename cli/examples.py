@@ -84,7 +84,9 @@ def pick(bundle: Bundle, split: Split, which: str, classes: tuple[str, ...] = ()
         return split.pixels(slice(first, first + 1))
     if which in classes or which.isdecimal():
         if split.labels is None:
-            raise DataError(f"label {which} was asked for, but the items have no labels; give an index, as in @{which}.")
+            raise DataError(
+                f"label {which} was asked for, but the items have no labels; give an index, as in @{which}."
+            )
         raise DataError(f"label {which} was asked for, but the items' labels are {label_names(labels, classes)}.")
     if os.path.isfile(which):  # not Path.is_file, which raises for a name that is too long
         return image_files(bundle, [Path(which)])

@@ -86,9 +86,7 @@ def export(
     ] = False,
     force: Annotated[
         bool,
-        typer.Option(
-            "--force", help="As --overwrite, and ship what the gate refuses, marked as forced."
-        ),
+        typer.Option("--force", help="As --overwrite, and ship what the gate refuses, marked as forced."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -17,6 +17,7 @@ from .console import console, error_console, print_json
 from .data_options import for_model, from_command_line, read_data, reads_data
 from .encode import check_columns
 from .options import (
+    LABEL_RULE,
     ForceOption,
     JsonOption,
     PrecisionOption,
@@ -87,7 +88,12 @@ def figures(
         typer.Option("--projection", metavar="pca|tsne|umap", help="A second row for the means, below that of pca."),
     ] = "pca",
     first: Annotated[
-        str | None, typer.Option("--from", metavar="LABEL|@INDEX", help="Where the morph begins; without it, at a 3.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="LABEL|@INDEX",
+            help=f"Where the morph begins, at a label ({LABEL_RULE}) or an index; without it, at a 3.",
+        ),
     ] = None,
     last: Annotated[
         str | None, typer.Option("--to", metavar="LABEL|@INDEX", help="Where it ends; without it, at an 8.")

@@ -165,8 +165,9 @@ def _data(data: Mapping[str, Any]) -> str:
 
 def _config(config: Mapping[str, Any]) -> str:
     return (
-        f"{config['epochs']} epoch{'s' * (config['epochs'] != 1)}, batch {config['batch_size']}, Adam {config['learning_rate']:g} "
-        f"{config['schedule']}, beta {config['beta']:g}, {config['precision']}, seed {config['seed']}"
+        f"{config['epochs']} epoch{'s' * (config['epochs'] != 1)}, batch {config['batch_size']}, "
+        f"Adam {config['learning_rate']:g} {config['schedule']}, beta {config['beta']:g}, {config['precision']}, "
+        f"seed {config['seed']}"
     )
 
 

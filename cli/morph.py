@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from .options import (
+    LABEL_RULE,
     BundleArgument,
     DataOption,
     ForceOption,
@@ -24,7 +25,7 @@ def morph(
         typer.Option(
             "--from",
             metavar="LABEL|@INDEX|FILE",
-            help="First item: a label (a class's name, or its number where no class has that name), an index, or an image file.",
+            help=f"First item: a label ({LABEL_RULE}), an index, or an image file.",
         ),
     ] = "3",
     last: Annotated[str, typer.Option("--to", metavar="LABEL|@INDEX|FILE", help="Last item, likewise.")] = "8",

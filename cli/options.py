@@ -6,9 +6,12 @@ Needs: typer.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+LABEL_RULE: Final = "a class's name, else its number"
+"""What names a label, for help: `vaekit.datasets.leaveout.find_label`."""
 
 BundleArgument = Annotated[
     Path | None,

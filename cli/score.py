@@ -15,7 +15,15 @@ from .console import print_json
 from .data_options import for_model, read_data, reads_data
 from .encode import Part, check_columns
 from .evaluate import same_data
-from .options import ForceOption, JsonOption, PrecisionOption, ProviderOption, QuietOption, ThreadsOption
+from .options import (
+    LABEL_RULE,
+    ForceOption,
+    JsonOption,
+    PrecisionOption,
+    ProviderOption,
+    QuietOption,
+    ThreadsOption,
+)
 from .streaming import BatchSizeOption, progress, stoppable
 
 if TYPE_CHECKING:
@@ -52,8 +60,7 @@ def score(
         typer.Option(
             "--anomalous",
             metavar="LABEL",
-            help="Items of this label (a class's name, or its number where no class has that name) are anomalies: say how well "
-            "they are found; may be repeated.",
+            help=f"Items of this label ({LABEL_RULE}) are anomalies: say how well they are found; may be repeated.",
         ),
     ] = None,
     normal: Annotated[

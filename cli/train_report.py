@@ -90,6 +90,8 @@ class TrainReport:
             f"Adam {config.learning_rate:g} {config.schedule}, batch {config.batch_size}, {config.precision}, "
             f"seed {config.seed}"
         )
+        for note in data.notes:
+            self._print(f"note: {note}")
         if data.skipped:
             self._print(f"{len(data.skipped):,} files could not be read and are left out; `vaekit data` lists them")
 

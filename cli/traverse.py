@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import BundleArgument, DataOption, ForceOption, PrecisionOption, ProviderOption, ThreadsOption
+from .options import (
+    LABEL_RULE,
+    BundleArgument,
+    DataOption,
+    ForceOption,
+    PrecisionOption,
+    ProviderOption,
+    ThreadsOption,
+)
 from .picture_options import AnimateOption, FpsOption, GraphicsOption, LoopsOption, MovingOutOption, ScaleOption
 
 if TYPE_CHECKING:
@@ -39,8 +47,7 @@ def traverse(
         typer.Option(
             "--from",
             metavar="LABEL|@INDEX|FILE",
-            help="The item whose code is changed: a label (a class's name, or its number where no class has that name), an "
-            "index, or an image file; without it, @0.",
+            help=f"The item whose code is changed: a label ({LABEL_RULE}), an index, or an image file; without it, @0.",
         ),
     ] = None,
     seed: Annotated[

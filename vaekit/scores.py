@@ -34,6 +34,9 @@ DIGITS: Final = 6
 """Significant digits that are written: about what float32 graphs agree on between machines."""
 
 
+SMALLER: Final = "choose a smaller quantile"
+
+
 class ScoreStatistics(Value):
     """Scores of normal items.
 
@@ -60,9 +63,9 @@ class ScoreStatistics(Value):
             ConfigError: The quantile is not between 0 and 1.
             DataError: It is not among those that are kept.
         """
-        rank(quantile, self.items, of=of)
+        kept = ", ".join(f"{q:g}" for q in self.quantiles)
+        rank(quantile, self.items, of=of, instead=f"choose one of {kept}" if kept else SMALLER)
         if quantile not in self.quantiles:
-            kept = ", ".join(f"{q:g}" for q in self.quantiles)
             raise DataError(
                 f"{of} keeps the quantiles {kept} of normal scores, but {quantile:g} was asked for; choose one of these, or "
                 "give normal data to take another from."
@@ -96,7 +99,7 @@ class ScoreStatistics(Value):
         return cls(items, fields.number(value["mean"], "mean"), std, quantiles)
 
 
-def rank(quantile: float, items: int, *, of: str = "the data") -> int:
+def rank(quantile: float, items: int, *, of: str = "the data", instead: str = SMALLER) -> int:
     """Say which of the ascending scores of n normal items is the threshold of quantile q: number ``ceil((n + 1) q)``, from 1.
 
     A further normal item is then above it with probability at most 1 - q, whatever the scores' distribution: among n + 1
@@ -106,6 +109,7 @@ def rank(quantile: float, items: int, *, of: str = "the data") -> int:
         quantile: q.
         items: n.
         of: Whose items, for the message.
+        instead: What to do where there are too few, for the message.
 
     Raises:
         ConfigError: The quantile is not between 0 and 1.
@@ -119,7 +123,7 @@ def rank(quantile: float, items: int, *, of: str = "the data") -> int:
     if found > items:
         raise DataError(
             f"the {quantile:g} quantile was asked for, but {of} has {items:,} normal items, and it takes {needed:,} or more; "
-            "choose a smaller quantile."
+            f"{instead}."
         )
     return found
 

@@ -255,7 +255,7 @@ class ExploreApp(App[None]):
     def action_encode(self) -> None:
         """Ask for an item, and go to its posterior mean."""
         self._stop()
-        self.push_screen(Ask("An item: a label (a class's name, or its number), an index (@17), or an image file."), self._encode)
+        self.push_screen(Ask("An item: a label (name or number), an index (@17), or an image file."), self._encode)
 
     def _encode(self, which: str | None) -> None:
         if which is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,37 @@ def test_no_text_names_a_path_of_this_machine_or_keeps_a_place_to_fill(
             assert str(tmp_path) not in text
             assert str(Path(vaekit.__file__).parents[1]) not in text
             assert fill(text) == text  # raises where a place is left
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_an_item_depends_on_is_said_as_the_precision_has_it(
+    target: str, bundle_copy: Path, rehash: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vaekit.embedding.web.ort_web_files", lambda _: {})
+
+    def texts(folder: Path) -> dict[str, str]:
+        suffixes = (".py", ".md", ".h", ".c", ".js", ".ts")
+        files = [path for path in embed(target, bundle_copy, folder).rglob("*") if path.suffix in suffixes]
+        return {path.name: " ".join(path.read_text().replace(" * ", " ").split()) for path in files}
+
+    fixed = texts(tmp_path / "fixed")
+
+    def change(manifest: Manifest) -> Manifest:
+        info = manifest.precisions["fp32"].replace(batch_dependent=True)
+        return manifest.replace(precisions={**manifest.precisions, "fp32": info})
+
+    rehash(bundle_copy, change)
+    changing = texts(tmp_path / "changing")
+
+    said = re.compile(r"(?i)(?<!noise of )item i depends|never on the batch|share calls between|same items for the same")
+    assert not {name: said.findall(text) for name, text in changing.items() if said.search(text)}
+    places = {"python": 4, "c": 2, "c-standalone": 0, "node": 5, "web": 3, "triton": 2}[target]
+    assert sum(len(said.findall(text)) for text in fixed.values()) == places
+    if target == "triton":
+        assert "each request with a call of its own (no dynamic batching)" in changing["README.md"]
+    elif places:
+        sentence = "its values change a little with the other items of the call"
+        assert any(sentence in text for text in changing.values())
 
 
 def test_an_open_bundle_and_the_builtin_model_are_taken(small_bundle: Path, tmp_path: Path) -> None:

@@ -147,7 +147,9 @@ def as_items(array: NDArray[Any], name: str, notes: list[str]) -> NDArray[Any]:
     if array.ndim == 3 and array.dtype == np.uint8:
         return array[:, np.newaxis]
     if array.ndim == 3:
-        notes.append(f"{name}: shape {array.shape} was read as (N, D, T), time series; give (N, 1, H, W) for grey images")
+        notes.append(
+            f"{name}: shape {array.shape} was read as (N, D, T), time series; give (N, 1, H, W) for grey images"
+        )
     if array.ndim == 4 and array.shape[3] in (1, 3, 4) and min(array.shape[1:3]) > 4:
         notes.append(f"{name}: shape {array.shape} was read as (N, H, W, C) and turned into (N, C, H, W)")
         return array.transpose(0, 3, 1, 2)

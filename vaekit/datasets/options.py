@@ -36,8 +36,7 @@ class DataOptions:
         test_fraction: Part of the items that becomes the test split where the data has none, above 0 and below 1.
         split_seed: Decides which items these are.
         max_skipped: Image folders: the largest part of files that may be unreadable, 0 to 1.
-        without_label: Labels whose items are left out of both splits: each by its class's name, or by its number where no class
-            has that name.
+        without_label: Labels, each by its class's name, else by its number, whose items are left out of both splits.
     """
 
     size: int | None = None

@@ -13,6 +13,7 @@ from vaekit.bundle import Bundle
 from vaekit.embedding.files import (
     Items,
     c_identifier,
+    dependence_sentence,
     describe,
     fill,
     items_of,
@@ -140,6 +141,7 @@ def write(bundle: Bundle, folder: Path, *, precision: str, io: str = "float32") 
         "vae_decoder.h.in",
         **header_facts(facts),
         TYPE=c_type,
+        DEPENDS_SENTENCE=dependence_sentence(manifest, precision, "(seed, i)"),
     )
     write_template(
         folder,
@@ -156,7 +158,9 @@ def write(bundle: Bundle, folder: Path, *, precision: str, io: str = "float32") 
     fields = self_test_fields(manifest, index)
     x_hat = index["arrays"]["x_hat"]["file"]
     write_template(folder, "c", "self_test.c.in", **fields, TYPE=c_type, WHAT=what, X_HAT=x_hat)
-    write_template(folder, "c", "demo.c.in", SHOW=show_function(items), TYPE=c_type)
+    write_template(
+        folder, "c", "demo.c.in", SHOW=show_function(items), ARGUMENTS=template("c", "arguments.c.part"), TYPE=c_type
+    )
     write_template(folder, "c", "Makefile.in")
     write_template(folder, "c", "valgrind.supp")
     write_template(folder, "c", "CMakeLists.txt.in", IDENTIFIER=c_identifier(manifest.name))

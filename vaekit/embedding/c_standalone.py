@@ -27,6 +27,7 @@ from vaekit.embedding.compiled import Footprint, measure
 from vaekit.embedding.files import (
     GOLDEN_FOLDER,
     items_of,
+    template,
     value_units,
     write_golden,
     write_template,
@@ -96,7 +97,9 @@ def write(bundle: Bundle, folder: Path, *, precision: str, weights: str = "float
         NOISE=noise_functions("vae_noise"),
         NUMBERS=decoder.numbers,
     )
-    write_template(folder, "c-standalone", "demo.c.in", SHOW=show_function(items))
+    write_template(
+        folder, "c-standalone", "demo.c.in", SHOW=show_function(items), ARGUMENTS=template("c", "arguments.c.part")
+    )
     write_template(folder, "c-standalone", "Makefile.in")
     write_template(
         folder,

@@ -274,6 +274,25 @@ def safe_text(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9 ._+()-]", "_", text)[:100]
 
 
+def dependence(manifest: Manifest, precision: str, on: str) -> str:
+    """Say what item i of a stream depends on, as a clause: "item i depends on (seed, i) alone".
+
+    In a precision whose items depend on their batch (`PrecisionInfo.batch_dependent`) that is so of the item's noise.
+    """
+    whose = "the noise of item i" if manifest.precisions[precision].batch_dependent else "item i"
+    return f"{whose} depends on {on} alone"
+
+
+def dependence_sentence(manifest: Manifest, precision: str, on: str) -> str:
+    """The same as a sentence, with what it means for a batch."""
+    clause = dependence(manifest, precision, on)
+    batch_dependent = manifest.precisions[precision].batch_dependent
+    batch = (
+        "; its values change a little with the other items of the call" if batch_dependent else ", never on the batch"
+    )
+    return clause[0].upper() + clause[1:] + batch + "."
+
+
 def describe(manifest: Manifest) -> str:
     """Say what a model is in one sentence, safe inside a comment of any language."""
     spec = manifest.spec

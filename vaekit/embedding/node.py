@@ -13,6 +13,8 @@ from typing import Final
 from vaekit.bundle import Bundle
 from vaekit.embedding.files import (
     c_identifier,
+    dependence,
+    dependence_sentence,
     describe,
     items_of,
     safe_text,
@@ -56,7 +58,14 @@ def write(bundle: Bundle, folder: Path, *, precision: str, io: str = "float32") 
     write_text(
         folder / ".npmrc", template("node", "npmrc")
     )  # a pattern of package data passes over names with a leading dot
-    write_template(folder, "node", "index.d.ts.in", ARRAY=ARRAYS[items.dtype], AXES=_AXES[items.layout])
+    write_template(
+        folder,
+        "node",
+        "index.d.ts.in",
+        ARRAY=ARRAYS[items.dtype],
+        AXES=_AXES[items.layout],
+        DEPENDS_SENTENCE=dependence_sentence(manifest, precision, "(seed, start + i)"),
+    )
     write_template(folder, "node", "package.json.in", PACKAGE=package, VERSION=ONNXRUNTIME_NODE)
     write_template(folder, "node", "package-lock.json.in", PACKAGE=package)
     write_template(
@@ -68,6 +77,8 @@ def write(bundle: Bundle, folder: Path, *, precision: str, io: str = "float32") 
         ARRAY=ARRAYS[items.dtype],
         ITEM=f"{items.shape_words} ({items.layout})",
         SIZE=manifest.spec.data.size,
+        DEPENDS=dependence(manifest, precision, "(7, i)"),
+        DEPENDS_SENTENCE=dependence_sentence(manifest, precision, "(seed, start + i)"),
         LATENT=manifest.spec.latent,
         PRECISION=precision,
         VERSION=ONNXRUNTIME_NODE,

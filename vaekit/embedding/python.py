@@ -10,6 +10,8 @@ from typing import Final
 
 from vaekit.bundle import Bundle
 from vaekit.embedding.files import (
+    dependence,
+    dependence_sentence,
     describe,
     fill,
     items_of,
@@ -105,6 +107,8 @@ def write(bundle: Bundle, folder: Path, *, precision: str, io: str = "float32") 
         ENCODE_DOC=encode_doc,
         ENCODE_BODY=encode_body,
         PRIOR=_prior(manifest),
+        DEPENDS=dependence(manifest, precision, "(seed, i)"),
+        DEPENDS_SENTENCE=dependence_sentence(manifest, precision, "(seed, start + i)"),
         NOISE=NOISE_VERSION,
     )
     write_template(
@@ -115,6 +119,7 @@ def write(bundle: Bundle, folder: Path, *, precision: str, io: str = "float32") 
         SUMMARY=describe(manifest),
         SHAPE_WORDS=items.shape_words,
         DTYPE=items.dtype,
+        DEPENDS=dependence(manifest, precision, "(7, i)"),
         LATENT=spec.latent,
         PRECISION=precision,
         ITEMS=manifest.golden_items,

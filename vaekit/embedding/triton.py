@@ -52,6 +52,12 @@ dynamic_batching {
 }
 """
 
+_SHARED: Final = "which share calls between requests (dynamic batching)"
+
+_NOT_SHARED: Final = """\
+each request with a call of its own (no dynamic batching): in this precision an item's
+numbers depend on the other items of its call"""
+
 _NO_BATCHING: Final = """\
 # No dynamic_batching: in this precision an item's numbers depend on the other items of its call, so requests of different
 # clients must not share one.
@@ -112,6 +118,8 @@ def write(
         SHAPE=", ".join(map(str, manifest.spec.data.shape)),
         LATENT=manifest.spec.latent,
         ZEROS=", ".join(["0"] * manifest.spec.latent),
+        SHARED=_NOT_SHARED if info.batch_dependent else _SHARED,
+        SAME="noise" if info.batch_dependent else "items",
         OUTPUTS=" and ".join(f"`{output}`" for output in manifest.spec.encoder_outputs),
         ITEMS=manifest.golden_items,
         TOLERANCE=f"{index['tolerances']['decoder']:.0e}",

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Final
 
 from vaekit.bundle import Bundle
-from vaekit.embedding.files import describe, safe_text, template, write_template, write_text
+from vaekit.embedding.files import (
+    dependence,
+    dependence_sentence,
+    describe,
+    safe_text,
+    template,
+    write_template,
+    write_text,
+)
 from vaekit.embedding.javascript import write_model, write_modules
 from vaekit.embedding.ortweb import PACKAGE, ort_web_files
 from vaekit.errors import ExportError
@@ -77,6 +85,8 @@ def write(bundle: Bundle, folder: Path, *, precision: str, ort_web: Path | None 
         NAME=name,
         SUMMARY=summary,
         PRECISION=precision,
+        DEPENDS=dependence(manifest, precision, "(7, i)"),
+        DEPENDS_SENTENCE=dependence_sentence(manifest, precision, "(seed, start + i)"),
         PACKAGE=PACKAGE,
         MEGABYTES=f"{sum(file['bytes'] for file in index['files'].values()) / 1e6:.1f}",
     )

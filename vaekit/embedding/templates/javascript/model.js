@@ -101,7 +101,7 @@ export class Model {
   }
 
   /**
-   * Generate items. Item i depends on (seed, start + i) alone, never on the batch.
+   * Generate items. The noise of item i depends on (seed, start + i) alone; README.md says what that is for the item.
    *
    * @param {number} count
    * @param {{seed?: number | bigint, start?: number | bigint}} options

@@ -1,6 +1,6 @@
 // Portable noise, version 1: standard normal numbers with the same bits on every machine and in every language.
 //
-// eps(seed, index, d) is a pure function of its three arguments, so that an item is the same in any batch. JavaScript's
+// eps(seed, index, d) is a pure function of its three arguments, so that a row is the same in any batch. JavaScript's
 // numbers are IEEE doubles and its engines never fuse a product with a sum; the 64-bit integers are BigInts. Only + - * /
 // and sqrt are used, in the specification's order: Math.log, sin and cos differ between engines in their last bits.
 
