@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import shutil
 import socket
 import subprocess
@@ -248,8 +249,16 @@ def test_a_path_without_a_folder_names_the_command_that_makes_one(bundle_copy: P
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleNotFoundError, match=r"holds no manifest\.json, so it is no bundle; is it a run"):
+    with pytest.raises(
+        BundleNotFoundError, match=r"holds no manifest\.json, so it is no bundle; name a bundle's folder"
+    ):
         load(tmp_path)
+    run = tmp_path / "a run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    message = f"{run} is a run, not a bundle; export it: `vaekit export '{run}' --out BUNDLE`."
+    with pytest.raises(BundleNotFoundError, match=re.escape(message)):
+        load(run)
 
 
 def test_a_bundle_may_stand_behind_a_link_and_be_named_as_text(

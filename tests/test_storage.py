@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from vaekit.errors import OutputError
-from vaekit.storage import new_folder, write_file
+from vaekit.storage import check_new_folder, new_folder, write_file
 
 NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -284,6 +284,12 @@ def test_a_target_that_exists_is_refused_before_the_block_begins(tmp_path: Path,
     with pytest.raises(OutputError, match=message), new_folder(target):
         pytest.fail("the block ran")
     assert names(tmp_path) == ["folder"]
+
+
+def test_the_message_names_the_option_that_replaces(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="exists already; choose another path, or pass --overwrite to replace it"):
+        check_new_folder(tmp_path, overwrite=False, option="--overwrite")
+    check_new_folder(tmp_path, overwrite=True, option="--overwrite")
 
 
 def test_a_folder_is_replaced_as_a_whole_when_asked(tmp_path: Path) -> None:

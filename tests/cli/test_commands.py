@@ -25,6 +25,7 @@ from typer.main import get_command
 import vaekit
 import vaekit.cli
 from vaekit.cli.pictures import RAMP
+from vaekit.datasets import load_dataset
 from vaekit.manifest import Manifest
 
 COMMANDS = [
@@ -276,6 +277,31 @@ def test_morph_takes_another_path_and_other_data(
         assert np.abs(spherical - vae.morph(x[299], x[150], steps=8)).max() > 1e-3
 
 
+def test_a_label_of_named_classes_is_a_name_else_a_number(
+    run: Run, small_bundle: Path, small_dataset: Any, tmp_path: Path
+) -> None:
+    for kind, first in (("boat", 0), ("tree", 40)):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        for row in range(first, first + 10):
+            Image.fromarray(small_dataset.test.items[row, 0]).save(tmp_path / "photos" / kind / f"{row}.png")
+    data = load_dataset(tmp_path / "photos").test
+    assert data.labels is not None
+    (label,) = np.unique(data.labels)[-1:]
+    wanted = data.pixels(slice(None))[int(np.argmax(data.labels == label))][None]
+    for which in (("boat", "tree")[label], str(label)):
+        out = tmp_path / f"{which}.npz"
+        done = run("morph", small_bundle, "--data", tmp_path / "photos", "--from", which, "--to", "@0", "--out", out)
+        assert (done.code, done.err) == (0, "")
+        with np.load(out) as arrays:
+            np.testing.assert_array_equal(arrays["a"], wanted)
+        out = tmp_path / f"{which}-t.npz"
+        done = run("traverse", small_bundle, "--data", tmp_path / "photos", "--from", which, "--out", out)
+        assert (done.code, done.err) == (0, "")
+        with np.load(out) as arrays:
+            code = vaekit.load(small_bundle, provider="cpu").encode(wanted).mean
+            np.testing.assert_allclose(arrays["z"], code, atol=1e-6)
+
+
 # verify
 
 
@@ -420,6 +446,16 @@ def test_inspect_names_no_threshold_that_the_manifest_has_not(
     assert "score" not in done.out
 
 
+@pytest.mark.parametrize(("epochs", "said"), [(1, "1 epoch, batch 9,"), (2, "2 epochs, batch 9,")])
+def test_inspect_says_one_epoch_and_two_epochs(
+    run: Run, bundle_copy: Path, rehash: Callable[..., None], epochs: int, said: str
+) -> None:
+    config = {"epochs": epochs, "batch_size": 9, "learning_rate": 1, "schedule": "constant", "beta": 1}
+    made = {"config": {**config, "precision": "fp32", "seed": 0}}
+    rehash(bundle_copy, lambda manifest: manifest.replace(made_by=made))
+    assert re.search(f"^trained +{said}", run("inspect", bundle_copy).out, re.MULTILINE)
+
+
 def test_inspect_shows_names_as_they_are(
     run: Run, bundle_copy: Path, rehash: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -486,7 +522,7 @@ def test_export_refuses_a_folder_that_exists_without_force(
     before = (bundle_copy / "manifest.json").read_bytes()
     done = run("export", small_run, "--out", bundle_copy)
     assert done.code == 1
-    wanted = f"error: {bundle_copy} exists already; choose another path, or pass --force to replace it.\n"
+    wanted = f"error: {bundle_copy} exists already; choose another path, or pass --overwrite to replace it.\n"
     assert done.err == wanted
     assert (bundle_copy / "manifest.json").read_bytes() == before
     other = tmp_path / "thesis"

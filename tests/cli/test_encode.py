@@ -215,6 +215,26 @@ def test_columns_of_a_table_are_those_that_the_model_names(
         assert not (tmp_path / "no.npy").exists()
 
 
+@needs_pyarrow
+@pytest.mark.parametrize("command", ["encode", "score", "evaluate", "figures"])
+def test_a_label_that_the_model_took_as_an_input_is_refused(
+    run: Run, machines: tuple[Path, Path, np.ndarray], tmp_path: Path, command: str
+) -> None:
+    bundle, table, _ = machines
+    arguments = {
+        "encode": (bundle, "--data", table, "--out", tmp_path / "c.npy"),
+        "score": (bundle, table),
+        "evaluate": (bundle, table),
+        "figures": (bundle, "--data", table, "--out", tmp_path / "figures"),
+    }[command]
+    done = run.func(command, *arguments, "--label", "wear")  # type: ignore[attr-defined]
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        "error: --label wear: the model was trained with the column 'wear' as an input; leave --label out, or train one "
+        f"without it: `vaekit train {table} --label wear`.\n"
+    )
+
+
 def test_force_replaces_a_file(run: Run, small_bundle: Path, small_data_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "c.npy").write_bytes(b"old")
     assert run(small_bundle, "--data", small_data_folder, "--out", tmp_path / "c.npy", "--force").code == 0

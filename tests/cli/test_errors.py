@@ -134,10 +134,13 @@ def test_a_command_that_is_advised_can_be_pasted(run: Run, tmp_path: Path) -> No
     assert_one_error(run("inspect", missing), rf"export one with `vaekit export RUN --out '{missing}'`\.")
 
 
-@pytest.mark.parametrize("command", ["sample", "reconstruct", "morph", "verify", "inspect"])
+@pytest.mark.parametrize("command", ["sample", "reconstruct", "morph", "verify", "inspect", "score"])
 def test_run_instead_of_a_bundle_says_so(run: Run, command: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
-    assert_one_error(run(command, tmp_path), r"holds no manifest\.json, so it is no bundle; is it a run\?")
+    data = ["mnist"] if command == "score" else []
+    assert_one_error(
+        run(command, tmp_path, *data), r"is a run, not a bundle; export it: `vaekit export /\S+ --out BUNDLE`\."
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,7 +239,7 @@ def test_out_is_checked_and_written_by_the_same_rules(tmp_path: Path) -> None:
     [
         (["--from", "11"], r"label 11 was asked for, but the items' labels are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\."),
         (["--to", "@64"], r"item @64 was asked for, but there are 64; give @0 to @63\."),
-        (["--from", "cat"], r"'cat' is no image file, no label \(3\) and no index \(@17\)\."),
+        (["--from", "cat"], r"'cat' is no image file, no index \(@17\) and no label; the items' are 0, 1, 2, 3, 4,"),
         (["--data", "mnst"], r"there is no data set 'mnst'; give a known name \(mnist, fashion-mnist\), a folder"),
     ],
 )

@@ -87,7 +87,11 @@ def test_a_file_that_is_called_3_does_not_hide_the_label(
     [
         ("@300", r"item @300 was asked for, but there are 300; give @0 to @299\."),
         ("10", r"label 10 was asked for, but the items' labels are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\."),
-        ("three", r"'three' is no image file, no label \(3\) and no index \(@17\)\."),
+        (
+            "three",
+            r"'three' is no image file, no index \(@17\) and no label; the items' are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\.$",
+        ),
+        ("9" * 5000, r"label 9{5000} was asked for, but the items' labels are 0, 1,"),
         ("-1", r"'-1' is no image file"),
         ("@", r"'@' is no image file"),
         ("", r"'' is no image file"),
@@ -100,11 +104,41 @@ def test_what_is_no_item_is_refused(bundle: Bundle, split: Split, which: str, me
         pick(bundle, split, which)
 
 
+NAMES = ("nine", "0", *"cdefghi", "3")
+
+
+@pytest.mark.parametrize(("which", "label"), [("nine", 0), ("0", 1), ("c", 2), ("2", 2), ("3", 9), ("9", 9)])
+def test_a_label_is_a_classes_name_else_its_number(bundle: Bundle, split: Split, which: str, label: int) -> None:
+    np.testing.assert_array_equal(pick(bundle, split, which, NAMES)[0], split.items[label] / np.float32(255))
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        (
+            "boat",
+            r"'boat' is no image file, no index \(@17\) and no label; the items' are nine, 0, c, d, e, f, g, h, i, 3",
+        ),
+        ("10", r"label 10 was asked for, but the items' labels are nine, 0, c, d, e, f, g, h, i, 3\."),
+        ("unseen", r"label unseen was asked for, but the items' labels are nine, 0, c,"),
+    ],
+)
+def test_a_label_that_is_no_class_is_refused_with_their_names(
+    bundle: Bundle, split: Split, which: str, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        pick(bundle, split, which, (*NAMES, "unseen"))
+
+
 def test_a_label_of_items_without_labels_is_refused_with_the_index(bundle: Bundle, split: Split) -> None:
     with pytest.raises(
         DataError, match=r"label 3 was asked for, but the items have no labels; give an index, as in @3\."
     ):
         pick(bundle, Split(split.items), "3")
+    with pytest.raises(
+        DataError, match=r"'boat' is no image file, no index \(@17\) and no label; the items have none\."
+    ):
+        pick(bundle, Split(split.items), "boat")
 
 
 def test_image_files_for_a_model_of_no_images_are_refused(gaussian_bundle: Path, file: Path) -> None:

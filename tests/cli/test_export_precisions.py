@@ -286,7 +286,7 @@ def test_target_triton_takes_one_precision_and_no_place_that_is_taken(
     assert "--target triton serves one precision, but --precision fp16,int8; name one." in done.err
     done = run(*triton, tmp_path)
     assert done.code == 1
-    assert f"{tmp_path} exists already; choose another path, or pass --force to replace it." in done.err
+    assert f"{tmp_path} exists already; choose another path, or pass --overwrite to replace it." in done.err
 
 
 def test_target_triton_writes_nothing_where_the_gate_refuses(run: Run, small_run: Path, tmp_path: Path) -> None:

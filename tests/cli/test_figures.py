@@ -215,6 +215,32 @@ def test_what_has_no_meaning_is_refused_in_one_line(
     assert not list(tmp_path.rglob("*.png"))
 
 
+@pytest.mark.parametrize(
+    "option", [("--provider", "cpu"), ("--provider", "auto"), ("--threads", 900), ("--precision", "fp16")]
+)
+def test_options_of_running_a_bundle_are_refused_for_a_run(
+    run: Run, trained: Path, ae_bundle: Path, tmp_path: Path, option: tuple[str, Any]
+) -> None:
+    arguments = ("figures", trained, "--out", tmp_path / "out", "--only", "kl", "--format", "svg", "--no-train")
+    result = run(*arguments, *option)
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        f"error: {option[0]} says how a bundle is run, but {trained} is a run, which torch runs; leave it out, or give a "
+        "bundle.\n"
+    )
+    assert not (tmp_path / "out").exists()
+    with_bundle = run(*arguments, *option, "--ae", ae_bundle)
+    assert with_bundle.code == (1 if option[0] == "--precision" else 0), with_bundle.err
+
+
+def test_the_precision_is_that_of_the_bundle(run: Run, small_bundle: Path, tmp_path: Path) -> None:
+    arguments = ("figures", small_bundle, "--out", tmp_path, "--only", "samples", "--format", "svg", "--precision")
+    assert run(*arguments, "fp32").code == 0
+    refused = run(*arguments, "fp16", "--force")
+    assert refused.code == 1
+    assert refused.err.startswith("error: precision='fp16'"), refused.err
+
+
 def test_a_run_whose_data_has_changed_is_refused(run: Run, data: Dataset, tmp_path: Path) -> None:
     np.savez(tmp_path / "mine.npz", x=np.asarray(data.train.items[:60]))
     folder = train(load_dataset(tmp_path / "mine.npz"), CONFIG, tmp_path / "run").run

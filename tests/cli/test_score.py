@@ -18,6 +18,7 @@ import pytest
 
 import vaekit
 from vaekit.datasets import Dataset, Split
+from vaekit.manifest import Manifest
 from vaekit.runtime.anomaly import auroc, score_items
 from vaekit.spec import DataSpec, ModelSpec
 
@@ -178,6 +179,9 @@ def test_labels_are_written_by_their_classes_names_and_as_numbers_into_arrays(
     for file in files:
         found = as_json(small_bundle, tmp_path / "photos", "--out", file, "--split", "all", "--top", 6)
     top = {item["index"]: item["label"] for item in found["top"]}
+    for anomaly in ("boat", "0"):
+        marked = as_json(small_bundle, tmp_path / "photos", "--split", "all", "--anomalous", anomaly)
+        assert (marked["auroc"]["labels"], marked["auroc"]["anomalous"]) == (["boat"], 3)
     wanted = [top[index] for index in range(6)]
     assert sorted(wanted) == ["boat"] * 3 + ["tree, tall"] * 3
     with files[0].open(newline="") as file:
@@ -244,7 +248,28 @@ def test_too_many_unusual_items_end_with_a_code_of_their_own(
     assert run(bundle_copy, small_data_folder, "--threshold", -1, "--fail-above", 300).code == 0
     rehash(bundle_copy, lambda manifest: manifest.replace(scores=None))
     done = run(bundle_copy, small_data_folder, "--fail-above", 3)
-    assert (done.code, "--fail-above 3 counts items above a threshold, and there is none" in done.err) == (1, True)
+    wanted = "--fail-above 3 counts items above a threshold, but the bundle keeps none; give --normal DATA"
+    assert (done.code, wanted in done.err) == (1, True)
+
+
+def test_a_bundle_of_few_normal_items_names_the_quantiles_that_it_keeps(
+    run: Run, bundle_copy: Path, rehash: Callable[..., None], small_data_folder: Path
+) -> None:
+    def few(manifest: Manifest) -> Manifest:
+        assert manifest.scores is not None
+        return manifest.replace(scores=manifest.scores.replace(items=10, quantiles={0.5: 100.0, 0.9: 200.0}))
+
+    rehash(bundle_copy, few)
+    why = (
+        "the bundle keeps none for the 0.99 quantile of its 10 normal items; give --quantile 0.5 or 0.9, --normal DATA"
+    )
+    done = run(bundle_copy, small_data_folder)
+    assert (done.code, f"no threshold: {why}" in " ".join(done.out.split())) == (0, True)
+    done = run(bundle_copy, small_data_folder, "--fail-above", 3)
+    assert (done.code, f"counts items above a threshold, but {why}" in done.err) == (1, True)
+    done = run(bundle_copy, small_data_folder, "--quantile", 0.99)
+    assert (done.code, "it takes 99 or more; choose one of 0.5, 0.9." in done.err) == (1, True)
+    assert run(bundle_copy, small_data_folder, "--quantile", 0.9).code == 0
 
 
 def test_an_autoencoder_a_colour_model_and_a_time_series_are_scored_and_shown(

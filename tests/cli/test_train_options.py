@@ -45,6 +45,13 @@ def test_a_run_writes_the_file_that_trains_it_again(run: Any, items: Path, tmp_p
         assert a.read_bytes() == b.read_bytes()
 
 
+def test_notes_on_how_the_data_was_read_are_told(run: Any, items: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "real.npy", np.load(items).astype("f4") / 255)
+    code, out, err = run("train", tmp_path / "real.npy", *SMALL, "--out", tmp_path / "real")
+    assert (code, err) == (0, "")
+    assert "\nnote: real.npy: shape (60, 6, 6) was read as (N, D, T), time series; give (N, 1, H, W) for grey" in out
+
+
 def test_without_out_a_run_has_the_name_of_the_data(
     run: Any, items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

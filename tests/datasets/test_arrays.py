@@ -86,6 +86,20 @@ def test_channels_last_is_turned_where_channels_first_is_impossible_and_said(
     assert not any("turned" in note for note in first.notes)
 
 
+@pytest.mark.parametrize("kind", ["float32", "float64", "int16", "uint8"])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_three_axes_of_another_type_than_pixels_are_a_time_series_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, mapped: bool
+) -> None:
+    if mapped:
+        monkeypatch.setattr(arrays, "IN_MEMORY", 8 if kind in ("float32", "uint8") else 1 << 20)
+    found = load_dataset(save(tmp_path / "x.npy", PIXELS.astype(kind)))
+    note = "x.npy: shape (20, 6, 5) was read as (N, D, T), time series; give (N, 1, H, W) for grey images"
+    assert (found.spec.shape, note in found.notes) == (((1, 6, 5), False) if kind == "uint8" else ((6, 5), True))
+    images = load_dataset(save(tmp_path / "y.npy", PIXELS[:, None].astype(kind)))  # as the note says
+    assert (images.spec.shape, any("(N, D, T)" in note for note in images.notes)) == ((1, 6, 5), False)
+
+
 @pytest.mark.parametrize("kind", ["float64", "float16", "int32", "uint16", "bool", ">f4"])
 def test_other_numbers_are_turned_into_float32_and_said(tmp_path: Path, kind: str) -> None:
     array = np.arange(12).reshape(6, 2).astype(kind)

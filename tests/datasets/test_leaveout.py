@@ -43,8 +43,20 @@ def test_classes_are_named_and_their_numbers_stay(small_dataset: Dataset) -> Non
     found = leave_out(named, without("c"))
     assert found.train.labels is not None
     assert set(found.train.labels.tolist()) == set(range(10)) - {2}
-    with pytest.raises(DataError, match="label '2' does not occur in small, which has a, b, c, d, e, f, g, h, i, j"):
-        label_numbers(named, ["2"])
+    for wanted in ("12", "-1", "C", ""):
+        message = f"label '{wanted}' does not occur in small, which has a, b, c, d, e, f, g, h, i, j\\."
+        with pytest.raises(DataError, match=message):
+            label_numbers(named, [wanted])
+
+
+def test_a_number_names_a_class_where_no_class_has_that_name(small_dataset: Dataset) -> None:
+    assert label_numbers(replace(small_dataset, classes=tuple("abcdefghij")), ["2", "a"]) == (2, 0)
+    named = replace(small_dataset, classes=("3", "seven", *"cdefghij"))
+    assert label_numbers(named, ["3", "1", "seven"]) == (0, 1, 1)
+    found = leave_out(named, without("3", "1", "seven"))
+    assert found.train.labels is not None
+    assert set(found.train.labels.tolist()) == set(range(2, 10))
+    assert found.notes[-1] == "without label 3, seven: 64 training and 60 test items left out"
 
 
 def test_rows_of_an_array_larger_than_memory_are_not_copied(small_dataset: Dataset) -> None:
