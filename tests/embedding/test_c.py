@@ -138,6 +138,31 @@ def test_the_demo_shows_a_digit_or_prints_numbers(
     assert numbers == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("abc",), ("-1",), ("+1",), (" 1",), ("",), ("18446744073709551616",), ("9" * 30,), ("1", "x"), ("1", "2", "3")],
+)
+def test_the_demo_refuses_what_is_no_seed(project: Path, arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(["build/demo", *arguments], cwd=project, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "usage: demo [SEED [INDEX]], whole numbers from 0 to 2^64 - 1\n"
+
+
+def test_the_demo_takes_every_seed_and_index(gaussian_bundle: Path, make: Make, tmp_path: Path) -> None:
+    folder = embed("c", gaussian_bundle, tmp_path / "project")
+    assert make(folder).returncode == 0
+    command = ["build/demo", str(LAST), str(LAST - 1)]
+    shown = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    expected = vaekit.load(gaussian_bundle, provider="cpu", threads=1).sample(1, seed=LAST, start=LAST - 1)[0]
+    assert [float(line) for line in shown.splitlines()] == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_the_noise_needs_of_the_compiler_stays_beside_flags_of_ones_own(project: Path, make: Make) -> None:
+    done = make(project, "--dry-run", "--always-make", "check", "CFLAGS=-O3 -march=haswell")
+    (line,) = [line for line in done.stdout.splitlines() if " -o build/self_test " in line]
+    assert " -O3 -march=haswell -std=c11 -ffp-contract=off " in line
+
+
 @pytest.mark.parametrize("name", ["eps", "z", "x_hat"])
 def test_the_self_test_fails_when_one_golden_number_is_changed(copy: Path, name: str) -> None:
     values = np.fromfile(copy / "golden" / f"{name}.f32", "<f4")
@@ -245,6 +270,47 @@ def test_a_missing_onnx_runtime_is_said_in_one_line(project: Path, tmp_path: Pat
     )
     assert done.returncode != 0
     assert "no libonnxruntime in '/nowhere': pass ORT_HOME" in done.stderr
+
+
+def test_another_onnx_runtime_is_taken_and_a_missing_one_is_said_after_a_good_build(copy: Path, make: Make) -> None:
+    assert "-o build/self_test" not in make(copy, "check").stdout  # the control: nothing is built anew without a reason
+    done = subprocess.run(
+        ["make", "-C", copy, "check", "ORT_HOME=/nowhere"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "no libonnxruntime in '/nowhere': pass ORT_HOME" in done.stderr
+    assert "within tolerance" not in done.stdout
+    other = copy.parent / "other"
+    other.symlink_to(WHEEL)
+    done = subprocess.run(
+        ["make", "-C", copy, "check", f"ORT_HOME={other}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert str((copy / "build" / "lib" / "libonnxruntime.so.1").readlink()).startswith(f"{other}/")
+    assert "-o build/self_test" in done.stdout
+
+
+def test_a_folder_of_any_name_may_be_moved_and_built(copy: Path, make: Make) -> None:
+    folder = copy.rename(copy.parent / """a,b:c$HOME"d'e f""")
+    done = subprocess.run(["build/self_test"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert make(folder, "clean").returncode == 0
+    done = make(folder, "check")
+    assert done.returncode == 0, done.stderr
+    assert "mnist: all within tolerance" in done.stdout
+
+
+def test_the_demo_started_elsewhere_says_where_to_start_it(project: Path, tmp_path: Path) -> None:
+    done = subprocess.run([project / "build" / "demo"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert (
+        done.stderr == "demo: cannot open: decoder.onnx; decoder.onnx is in the project's folder, so start it there\n"
+    )
+    done = subprocess.run([project / "build" / "self_test"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        "golden/eps.f32 is missing or of another size; start it in the project's folder, or name that\n"
+    )
 
 
 @pytest.mark.parametrize("release", [False, True])

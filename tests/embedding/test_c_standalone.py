@@ -224,6 +224,35 @@ def test_the_self_test_compares_the_mean_too(small_bundle: Path, weights: str, m
     assert ("mean deviation" in "".join(line for line in done.stdout.splitlines() if "TOO FAR" in line)) != passed
 
 
+def test_the_self_test_notices_a_product_that_is_fused_with_a_sum(
+    small_bundle: Path, make: Make, tmp_path: Path
+) -> None:
+    # What a compiler does with -ffp-contract=fast, on any processor: no golden number shows it.
+    folder = embed("c-standalone", small_bundle, tmp_path / "project")
+    source = folder / "vae_decoder.c"
+    unfused = "total = c[k] + y * total"
+    assert unfused in source.read_text()
+    source.write_text(source.read_text().replace(unfused, "total = fma(y, total, c[k])"))
+    done = make(folder, "check")
+    assert done.returncode != 0
+    assert "noise, numbers that differ: 0.0e+00, at most 0.0e+00: ok" in done.stdout  # the control
+    assert "noise, numbers that fused products change: 2.0e+00, at most 0.0e+00: TOO FAR" in done.stdout
+
+
+def test_what_the_noise_needs_of_the_compiler_stays_beside_flags_of_ones_own(project: Path, make: Make) -> None:
+    done = make(project, "--dry-run", "--always-make", "check", "CFLAGS=-O3 -march=haswell")
+    lines = [line for line in done.stdout.splitlines() if " -o build/" in line]
+    assert len(lines) == 2
+    assert all(" -O3 -march=haswell -std=c11 -ffp-contract=off " in line for line in lines)
+
+
+@pytest.mark.parametrize("arguments", [("abc",), ("-1",), ("9" * 30,), ("1", "2", "3")])
+def test_the_demo_refuses_what_is_no_seed(project: Path, arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(["build/demo", *arguments], cwd=project, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "usage: demo [SEED [INDEX]], whole numbers from 0 to 2^64 - 1\n"
+
+
 def test_unknown_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="weights='int4' is unknown; choose one of float32, int8"):
         embed("c-standalone", None, tmp_path / "project", weights="int4")
