@@ -89,7 +89,9 @@ def test_what_an_item_depends_on_is_said_as_the_precision_has_it(
     rehash(bundle_copy, change)
     changing = texts(tmp_path / "changing")
 
-    said = re.compile(r"(?i)(?<!noise of )item i depends|never on the batch|share calls between|same items for the same")
+    said = re.compile(
+        r"(?i)(?<!noise of )item i depends|never on the batch|share calls between|same items for the same"
+    )
     assert not {name: said.findall(text) for name, text in changing.items() if said.search(text)}
     places = {"python": 4, "c": 2, "c-standalone": 0, "node": 5, "web": 3, "triton": 2}[target]
     assert sum(len(said.findall(text)) for text in fixed.values()) == places
@@ -316,7 +318,7 @@ def test_another_precision_of_the_bundle_passes_the_self_test_in_python_and_in_c
         [sys.executable, "vae_model.py", "--self-test"], cwd=python, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "decoder, mean" in done.stdout
+    assert "decode, mean deviation" in done.stdout
     c = embed("c", variants_bundle, tmp_path / "c", precision=precision)
     assert (c / "decoder.onnx").read_bytes() == bundle.graph("decoder", precision)
     done = make(c, "check")

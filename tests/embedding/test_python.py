@@ -106,7 +106,10 @@ def test_every_kind_of_model_passes_its_self_test_and_samples_as_vaekit_does(
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly(project: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "vae_model.py", "--sample", "2000"], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "vae_model.py", "--sample", "2000"],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as done:
         assert done.stdout is not None
         assert done.stderr is not None
@@ -136,16 +139,90 @@ def test_wrong_arrays_are_refused_in_words(project: Path) -> None:
     code = """
 model = Model()
 wrong = [(model.decode, np.zeros((1, 20))), (model.decode, np.zeros((1, 19), np.float32)),
-         (model.decode, np.full((1, 20), np.nan, np.float32)), (model.encode, np.full((1, 1, 28, 28), 2, np.float32))]
+         (model.decode, np.full((1, 20), np.nan, np.float32)), (model.decode, [[0.0] * 20]),
+         (model.encode, np.full((1, 1, 28, 28), 2, np.float32))]
 for call, array in wrong:
     try: call(array)
     except ValueError as error: print(error)
 """
-    double, narrow, nan, wide = arrays(project, code).decode().splitlines()
+    double, narrow, nan, listed, wide = arrays(project, code).decode().splitlines()
     assert double == "z is float64 of shape (1, 20); the model takes float32, (N, 20)"
     assert narrow.startswith("z is float32 of shape (1, 19)")
     assert nan == "z holds a NaN or an infinity; the model takes finite numbers"
+    assert listed == "z is a list; give a NumPy array, float32 of shape (N, 20)"
     assert wide == "x has values from 2 to 2; the model takes 0 to 1"
+
+
+def test_numbers_that_are_no_seed_count_or_start_are_refused_by_vaekits_own_rules(project: Path) -> None:
+    code = """
+calls = [dict(count=1, seed=1.5), dict(count=1, seed=True), dict(count=1, seed=-1), dict(count=1, seed=2**64),
+         dict(count=-1, seed=0), dict(count=1, seed=0, start=-1), dict(count=2, seed=0, start=2**64 - 1)]
+model = Model()
+for given in calls:
+    try: print(model.sample(**given))
+    except ValueError as error: print(error)
+print(model.sample(np.uint8(2), seed=np.int64(3)).shape, model.sample(1, seed=2**64 - 1, start=2**64 - 1).shape)
+"""
+    lines = arrays(project, code).decode().splitlines()
+    given = [(1, 1.5, 0), (1, True, 0), (1, -1, 0), (1, 2**64, 0), (-1, 0, 0), (1, 0, -1), (2, 0, 2**64 - 1)]
+    for line, (count, seed, start) in zip(lines[:-1], given, strict=True):
+        with pytest.raises(vaekit.errors.ConfigError) as refused:
+            noise(seed=seed, count=count, dim=20, start=start)  # type: ignore[arg-type]
+        assert line.split()[:5] == str(refused.value).split()[:5]
+    assert lines[-1] == "(2, 1, 28, 28) (1, 1, 28, 28)"
+
+
+def test_numbers_out_of_range_are_said_on_the_command_line(project: Path) -> None:
+    code = f"""
+sys.stderr = sys.stdout
+for line in ("--sample -1", "--sample 0", "--sample 1 --seed -1", "--sample 1 --seed {2**64}", "--self-test --seed -1"):
+    sys.argv = ["vae_model.py", *line.split()]
+    try: main()
+    except SystemExit as end: print(end.code)
+"""
+    lines = [line for line in arrays(project, code).decode().splitlines() if not line.startswith("usage: ")]
+    words = ["--sample -1: give 1 or more", "--sample 0: give 1 or more"]
+    words += [f"--seed {seed}: give a whole number from 0 to 2^64 - 1" for seed in (-1, 2**64, -1)]
+    assert lines == [line for word in words for line in (f"vae_model.py: error: {word}", "2")]
+
+
+def test_more_samples_than_one_call_are_those_of_vaekit(gaussian_bundle: Path, tmp_path: Path) -> None:
+    folder = embed("python", gaussian_bundle, tmp_path / "project")
+    lines = call(folder, "vae_model.py", "--sample", "130", "--seed", "3").stdout.splitlines()
+    shown = [[float(word) for word in line.split()] for line in lines]
+    expected = vaekit.load(gaussian_bundle, provider="cpu", threads=1).sample(130, seed=3)
+    np.testing.assert_allclose(shown, expected, rtol=6e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [("decoder.onnx", False), ("decoder.onnx", True), ("golden/golden.json", False), ("golden/z.f32", True)],
+)
+def test_a_file_that_is_missing_or_cut_is_said_in_one_line(copy: Path, name: str, cut: bool) -> None:
+    if cut:
+        (copy / name).write_bytes((copy / name).read_bytes()[:-100])
+    else:
+        (copy / name).unlink()
+    done = call(copy, "vae_model.py", "--self-test")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("mnist: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["small_bundle", "ae_bundle"])
+def test_the_mean_deviation_of_each_output_is_compared_by_itself(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = embed("python", request.getfixturevalue(name), tmp_path / "project")
+    index = json.loads((folder / "golden" / "golden.json").read_text())
+    (np.fromfile(folder / "golden" / "mean.f32", "<f4") + np.float32(0.01)).tofile(folder / "golden" / "mean.f32")
+    index["latent_tolerance"] = index["tolerances"]["encoder"] = 0.1
+    index["tolerances"]["mean_encoder"] = 0.007  # half of 0.01 is within it, as if log_var counted too
+    (folder / "golden" / "golden.json").write_text(json.dumps(index))
+    done = call(folder, "vae_model.py", "--self-test")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if "TOO FAR" in line]
+    assert line.startswith("encode mean, mean deviation ")
 
 
 @pytest.mark.parametrize("name", ["x", "mean", "log_var", "eps", "z", "x_hat"])
