@@ -384,7 +384,14 @@ def test_another_noise_is_refused(node: str, copy: Path) -> None:
         ("vae.noise(-1, 1, 2)", "RangeError: seed=-1: give a whole number from 0 to 2^64 - 1"),
         ("vae.noise(0.5, 1, 2)", "RangeError: seed=0.5: give a whole number"),
         ("vae.noise(2 ** 53, 1, 2)", "RangeError: seed=9007199254740992: give a whole number"),
-        ("vae.noise('7', 1, 2)", "RangeError: seed=7: give a whole number"),
+        ("vae.noise('7', 1, 2)", 'RangeError: seed="7" (string): give a whole number from 0 to 2^64 - 1'),
+        ("model.sample(1, { seed: null })", "RangeError: seed=null (object): give a whole number from 0 to 2^64 - 1"),
+        ("vae.noise(0, '2', 2)", 'RangeError: count="2" (string): give a whole number, 0 or more'),
+        ("model.encode(new Float32Array(784).fill(1.5))", "RangeError: x holds 1.5; the model takes 0 to 1"),
+        (
+            "model.reconstruct(new Float32Array(1568).fill(-0.25, 900))",
+            "RangeError: x holds -0.25; the model takes 0 to 1",
+        ),
         ("vae.noise(2n ** 64n, 1, 2)", "RangeError: seed=18446744073709551616: give a whole number"),
         ("vae.noise(0, 1, 2, -1)", "RangeError: start=-1: give a whole number"),
         ("vae.noise(0, -1, 2)", "RangeError: count=-1: give a whole number, 0 or more"),
@@ -445,10 +452,37 @@ def test_the_demo_prints_numbers_where_items_are_no_images(node: str, gaussian_b
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_the_demo_refuses_a_seed_that_is_none(node: str, project: Path) -> None:
-    done = call(node, project, "demo.js", "minus one")
-    assert done.returncode == 2
-    assert "usage: node demo.js [SEED]" in done.stderr
+@pytest.mark.parametrize("arguments", [("minus one",), ("18446744073709551616",), ("7", "8")])
+def test_the_demo_refuses_a_seed_that_is_none(node: str, project: Path, arguments: tuple[str, ...]) -> None:
+    done = call(node, project, "demo.js", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "usage: node demo.js [SEED], a whole number from 0 to 2^64 - 1\n"
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_the_demo_says_in_one_line_which_file_is_missing_or_changed(node: str, copy: Path, missing: bool) -> None:
+    path = copy / "model" / "decoder.onnx"
+    content = path.read_bytes()
+    path.unlink()
+    if not missing:
+        path.write_bytes(content[:-1] + b"!")
+    done = call(node, copy, "demo.js", str(LAST))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("demo: ")
+    assert "decoder.onnx" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_values_at_the_ends_of_a_range_are_taken_as_float32_has_them(js: RunJs, copy: Path) -> None:
+    # 0.3 as a float32 is larger than 0.3: Python compares float32 with float32.
+    index = copy / "model" / "model.json"
+    content = json.loads(index.read_text())
+    content["data"]["range"] = [-0.3, 0.3]
+    index.write_text(json.dumps(content))
+    source = (
+        "const m = await vae.open(); send((await m.encode(new Float32Array(1568).fill(0.3).fill(-0.3, 784))).mean);"
+    )
+    assert len(js(source, copy)) == 2 * 20 * 4
 
 
 # --- Types and packages ---------------------------------------------------------------------------------------------

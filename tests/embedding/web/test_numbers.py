@@ -81,12 +81,13 @@ def test_the_page_measures_golden_vectors_that_lie(open_screen: OpenScreen, site
     assert "round trip, batch 64" in screen.text("#verdict")
 
 
-def test_the_page_says_which_file_is_missing(open_screen: OpenScreen, site: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["decoder.onnx", "golden/x.f32"])
+def test_the_page_says_which_file_is_missing(open_screen: OpenScreen, site: Path, tmp_path: Path, name: str) -> None:
     copy = Path(shutil.copytree(site, tmp_path / "copy"))
-    (copy / "model" / "decoder.onnx").unlink()
+    (copy / "model" / name).unlink()
     screen = open_screen(copy)
-    assert screen.text("#badge") == "Self-test FAILED: the model does not run"
-    assert screen.text("#verdict").startswith("model/decoder.onnx could not be read: 404")
+    assert screen.text("#badge") == "Self-test FAILED: the page could not start"
+    assert screen.text("#verdict").startswith(f"model/{name} could not be read: 404")
 
 
 def test_the_page_runs_where_the_browser_offers_no_sha256(open_screen: OpenScreen, site: Path) -> None:

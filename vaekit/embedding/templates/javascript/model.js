@@ -62,11 +62,12 @@ export class Model {
   /**
    * x -> the posterior of each item: means, and natural logs of variances (minus infinity for a classic autoencoder).
    *
-   * @param {Float32Array | Uint8Array} x  N items, N * size values
+   * @param {Float32Array | Uint8Array} x  N items, N * size values within the range that model.json states, if it does
    * @returns {Promise<{mean: Float32Array, logVar: Float32Array}>}
    */
   async encode(x) {
-    const { mean, log_var: logVar } = await this.#run("encoder", "x", x, this.about.data.dtype, this.shape);
+    const { dtype, range } = this.about.data;
+    const { mean, log_var: logVar } = await this.#run("encoder", "x", x, dtype, this.shape, range);
     return { mean, logVar: logVar ?? new Float32Array(mean.length).fill(-Infinity) };
   }
 
@@ -134,11 +135,14 @@ export class Model {
     return this.#sessions[half];
   }
 
-  async #run(half, input, values, dtype, shape) {
+  async #run(half, input, values, dtype, shape, range) {
     const size = shape.reduce((product, length) => product * length, 1);
     if (!(values instanceof ARRAYS[dtype])) throw new TypeError(`${input}: give a ${ARRAYS[dtype].name}, N rows of ${size} values`);
     if (values.length % size !== 0) throw new RangeError(`${input} has ${values.length} values; give N rows of ${size}`);
     if (!values.every(Number.isFinite)) throw new RangeError(`${input} holds a NaN or an infinity; give finite numbers`);
+    const [low, high] = (range ?? [-Infinity, Infinity]).map(Math.fround); // the values are float32 too
+    const outside = values.find((value) => value < low || value > high);
+    if (outside !== undefined) throw new RangeError(`${input} holds ${outside}; the model takes ${range[0]} to ${range[1]}`);
     const session = await this.#session(half);
     const count = values.length / size;
     const results = await session.run({ [input]: new this.#ort.Tensor(dtype, values, [count, ...shape]) });

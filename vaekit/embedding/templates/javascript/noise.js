@@ -85,12 +85,18 @@ const polynomial = (c, y) => c.reduceRight((total, coefficient) => coefficient +
 function word(name, value) {
   const whole = typeof value === "bigint" || Number.isSafeInteger(value) ? BigInt(value) : -1n;
   if (whole < 0n || whole > LAST) {
-    throw new RangeError(`${name}=${value}: give a whole number from 0 to 2^64 - 1, as a BigInt above 2^53 - 1`);
+    throw new RangeError(`${name}=${found(value)}: give a whole number from 0 to 2^64 - 1, as a BigInt above 2^53 - 1`);
   }
   return whole;
 }
 
 function size(name, value) {
-  if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`${name}=${value}: give a whole number, 0 or more`);
+  if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`${name}=${found(value)}: give a whole number, 0 or more`);
   return value;
+}
+
+/** A value for a message; where it is no number at all, with its type. */
+function found(value) {
+  if (typeof value === "number" || typeof value === "bigint") return String(value);
+  return `${JSON.stringify(value) ?? String(value)} (${typeof value})`;
 }

@@ -2,15 +2,20 @@
 
 import { open } from "./index.js";
 
-const seed = process.argv[2] ?? "7";
-if (!/^[0-9]{1,20}$/.test(seed)) {
+const [seed = "7", ...surplus] = process.argv.slice(2);
+if (!/^[0-9]{1,20}$/.test(seed) || BigInt(seed) >= 2n ** 64n || surplus.length > 0) {
   console.error("usage: node demo.js [SEED], a whole number from 0 to 2^64 - 1");
   process.exit(2);
 }
-const model = await open();
-const item = await model.sample(1, { seed: BigInt(seed) });
-console.log(model.shape.length === 3 ? picture(item, model) : numbers(item, model));
-await model.close();
+try {
+  const model = await open();
+  const item = await model.sample(1, { seed: BigInt(seed) });
+  console.log(model.shape.length === 3 ? picture(item, model) : numbers(item, model));
+  await model.close();
+} catch (error) {
+  console.error(`demo: ${error.message}`);
+  process.exitCode = 1;
+}
 
 /** Two rows of pixels in a line: colours on a terminal, characters from dark to light in a file. */
 function picture(values, { shape, about }) {

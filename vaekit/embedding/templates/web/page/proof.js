@@ -24,9 +24,9 @@ export async function showProof(model) {
   }
 }
 
-/** Something kept the page from working at all. */
+/** Something kept the page from starting: a file that is missing or changed, say. */
 export function showFailure(error) {
-  say("failed", "Self-test FAILED: the model does not run");
+  say("failed", "Self-test FAILED: the page could not start");
   element("verdict").textContent = error.message;
 }
 
