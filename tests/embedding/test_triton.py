@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -170,6 +172,24 @@ def test_a_name_that_says_other_things_becomes_a_plain_one(
     ]
     config = model_config(folder / "models" / "evil_backend_python_decoder" / "config.pbtxt")
     assert (config.name, config.backend) == ("evil_backend_python_decoder", "onnxruntime")
+
+
+def test_only_folders_are_served_as_models(small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = embed("triton", small_bundle, tmp_path / "p")
+    (folder / "models" / ".DS_Store").write_bytes(b"what a file manager leaves")
+    (folder / "models" / "notes.txt").write_text("mine")
+    (folder / "models" / ".git").mkdir()
+    kserve = ModuleType("kserve")
+    for name in ("Model", "InferRequest", "InferResponse"):
+        setattr(kserve, name, type(name, (), {"__init__": lambda self, name: setattr(self, "name", name)}))
+    started: list[str] = []
+    server = type("Server", (), {"start": lambda _, models: started.extend(model.name for model in models)})
+    kserve.ModelServer = lambda **_: server()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "kserve", kserve)
+    monkeypatch.setattr(sys, "argv", ["serve_kserve.py"])
+    program = runpy.run_path(str(folder / "serve_kserve.py"))
+    assert program["main"]() == 0
+    assert started == ["small_decoder", "small_encoder"]
 
 
 # Served by a few lines of our own.
@@ -342,6 +362,15 @@ def test_the_self_test_says_when_there_is_no_server_or_no_model(project: Path, t
     done = self_test(project, f"http://127.0.0.1:{port}")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: http://127.0.0.1:{port}/v2/models/small_encoder/ready: ")
+    for url, words in (
+        ("http://localhost:abc", "nonnumeric port: 'abc'"),
+        ("localhost:80", "unknown url type: localhost"),
+    ):
+        done = self_test(project, url)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"error: {url}/v2/models/small_encoder/ready: ")
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
     (tmp_path / "models").mkdir()
     with served(tmp_path) as url:
         done = self_test(project, url)
