@@ -89,6 +89,7 @@ def embed(
             f"  {path.relative_to(folder)}  {path.stat().st_size:,} bytes", markup=False, soft_wrap=True, style="dim"
         )
     screen.print(f"wrote {folder}; try it:", markup=False, soft_wrap=True)
-    screen.print(f"  cd {shlex.quote(str(folder))}", markup=False, soft_wrap=True)
+    place = f"./{folder}" if str(folder).startswith("-") else str(folder)  # `cd -x` takes -x for an option
+    screen.print(f"  cd {shlex.quote(place)}", markup=False, soft_wrap=True)
     for command in load_target(target).TRY:
         screen.print(f"  {command}", markup=False, soft_wrap=True)

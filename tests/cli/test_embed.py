@@ -23,6 +23,16 @@ def test_it_prints_what_was_written_and_the_two_commands_to_try_it(
     assert listed == {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+def test_a_folder_that_looks_like_an_option_can_be_entered(
+    run: Callable[..., object], small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run("embed", "python", small_bundle, "--out", "-x")  # type: ignore[misc]
+    assert code == 0
+    assert "\n  cd ./-x\n" in out
+    assert (tmp_path / "-x" / "vae_model.py").is_file()
+
+
 def test_the_weights_of_c_standalone_can_be_chosen(
     run: Callable[..., object], small_bundle: Path, tmp_path: Path
 ) -> None:
