@@ -5,8 +5,8 @@
                rows train the model, those of the rest are scored
 
 An AUROC of 1 puts every anomaly above every normal item, 1/2 is chance; its standard error is Hanley & McNeil's. `sampled` is
-the same with the score at one drawn code (`VAE.score` with a seed), `false_alarms` and `found` the parts of normal items and of anomalies
-above the bundle's threshold at the quantile 0.99 (0.98 for bleeding, which has fewer normal windows; and they overlap, so
+the same with the score at one drawn code (`VAE.score` with a seed), `false_alarms` and `found` the parts of normal items and of
+anomalies above the bundle's threshold at the quantile 0.99 (0.98 for bleeding, which has fewer normal windows; they overlap, so
 that they are not independent, and false alarms may be more than 2%).
 
 The series comes with aeon, which is installed without what it needs itself (its data is all that is read here):

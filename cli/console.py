@@ -9,11 +9,14 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from vaekit.errors import MissingDependencyError
+
+UNBOUNDED: Final = 10_000
+"""Columns of a screen that is none."""
 
 
 def console() -> Console:
@@ -24,6 +27,20 @@ def console() -> Console:
 def error_console() -> Console:
     """Standard error."""
     return Console(stderr=True, highlight=False)
+
+
+def print_table(table: RenderableType, screen: Console | None = None) -> None:
+    """Print a table as wide as the terminal; elsewhere each row on one line, for grep, and no spaces behind it."""
+    screen = screen or console()
+    if screen.is_terminal:
+        screen.print(table)
+        return
+    with screen.capture() as captured:
+        width, screen.width = screen.width, UNBOUNDED
+        screen.print(table)
+        screen.width = width
+    for line in captured.get().splitlines():
+        screen.print(line.rstrip(), markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

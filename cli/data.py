@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vaekit.datasets.options import DataOptions
 
-from .console import console, one_line, print_json
+from .console import console, one_line, print_json, print_table
 from .data_options import (
     DataArgument,
     read_data,
@@ -123,7 +123,7 @@ def _print_lines(out: Console, found: Dataset) -> None:
     table.add_column(overflow="fold")
     for name, text in lines:
         table.add_row(Text(name), Text(one_line(text)))  # not markup: a name may hold brackets
-    out.print(table)
+    print_table(table, out)
 
 
 def _print_features(out: Console, found: Dataset) -> None:
@@ -179,7 +179,7 @@ def _print_table(out: Console, header: list[str], rows: list[list[str]]) -> None
         table.add_column(Text(one_line(name)), justify="right" if place else "left")
     for row in rows:
         table.add_row(*(Text(one_line(cell)) for cell in row))
-    out.print(table)
+    print_table(table, out)
 
 
 def _more(count: int) -> str:

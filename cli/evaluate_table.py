@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vaekit.runtime.evaluate import Evaluation
 
-from .console import console, one_line
+from .console import console, one_line, print_table
 from .evaluate_report import Report, comparisons
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def show(report: Report, *, by_dimension: bool) -> None:
     for line in _heading(report):
         screen.print(one_line(line), markup=False, soft_wrap=True)
     screen.print()
-    screen.print(_table(report))
+    print_table(_table(report), screen)
     dimensions = report.spec.latent
     if report.spec.kind == "vae" and (by_dimension or dimensions <= SHOWN_DIMENSIONS):
         screen.print("\nKL by dimension, nats an item; * is active", soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .console import console, print_json, training_extra
+from .console import console, print_json, print_table, training_extra
 from .options import JsonOption
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def export(
         for line in fp32_lines(bundle.manifest):
             screen.print(line, markup=False, soft_wrap=True)
         if reports:
-            screen.print(precision_table(reports))
+            print_table(precision_table(reports), screen)
         for line in (*reasons(reports), *pixel_lines(bundle.manifest)):
             screen.print(line, markup=False, soft_wrap=True)
         if written:

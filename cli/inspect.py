@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .console import console, one_line, print_json
+from .console import one_line, print_json, print_table
 from .export_report import pixel_differences
 from .options import BundleArgument, JsonOption
 
@@ -32,7 +32,7 @@ def inspect(bundle: BundleArgument = None, as_json: JsonOption = False) -> None:
     table.add_column(overflow="fold")  # an exponent that is cut off makes another number
     for name, text in _lines(opened.manifest):
         table.add_row(Text(one_line(name)), Text(one_line(text)))  # not markup: a name may hold brackets
-    console().print(table)
+    print_table(table)
 
 
 def _lines(manifest: Manifest) -> list[tuple[str, str]]:

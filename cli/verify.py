@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import console, one_line, print_json
+from .console import console, one_line, print_json, print_table
 from .options import BundleArgument, JsonOption, ProviderOption, ThreadsOption
 
 if TYPE_CHECKING:
@@ -72,10 +72,7 @@ def verify(
                 f"{deviation.tolerance:.0e}" if deviation.tolerance else "0",
                 "[green]ok[/]" if deviation.passed else "[red]too far[/]",
             )
-        screen = console()
-        if not screen.is_terminal:  # nobody knows how wide the reader's screen is, and a script wants a line for each
-            screen.width = 1000
-        screen.print(table)
+        print_table(table)
         verdict = f"{len(failed)} of {len(deviations)} too far" if failed else f"all {len(deviations)} within tolerance"
         console().print(
             f"{one_line(opened.manifest.name)} on {vae.provider}: {verdict}",

@@ -421,11 +421,18 @@ def test_inspect_says_what_the_manifest_says(
 
 
 @pytest.mark.parametrize("screen_columns", [20])
-def test_inspect_on_a_narrow_screen_leaves_no_digit_out(run: Run, small_bundle: Path) -> None:
+def test_inspect_on_a_narrow_screen_leaves_no_digit_out_and_on_a_pipe_breaks_no_line(
+    run: Run, small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = run("inspect", small_bundle)
     assert done.code == 0
-    assert max(map(len, done.out.splitlines())) <= 20
-    assert "…" not in done.out
+    lines = done.out.splitlines()
+    assert max(map(len, lines)) > 100
+    assert all(line == line.rstrip() and not line.startswith(" ") for line in lines)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    narrow = re.sub(r"\x1b\[[\d;]*m", "", run("inspect", small_bundle).out)
+    assert max(map(len, narrow.splitlines())) <= 20
+    assert "…" not in narrow
 
 
 def test_inspect_names_no_threshold_that_the_manifest_has_not(
