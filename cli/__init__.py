@@ -89,6 +89,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line: a VaekitError becomes one red line and exit code 1, a warning one yellow line."""
     warnings.showwarning = _show_warning
     spin_briefly(os.environ)
+    for unknown in ("COLUMNS", "LINES"):
+        if os.environ.get(unknown) == "0":  # a screen of no size, which rich takes at its word, and prints nothing
+            del os.environ[unknown]
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that an ASCII pipe cannot take is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -45,7 +44,7 @@ def print_table(table: RenderableType, screen: Console | None = None) -> None:
 
 def print_json(value: Any) -> None:
     """Print a result for a script: JSON on standard output, nothing else. NaN and infinities are none of its numbers."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    print(json.dumps(value, indent=2, allow_nan=False))  # noqa: T201  (which takes a closed standard output too)
 
 
 def one_line(text: object) -> str:

@@ -339,6 +339,12 @@ def test_module_is_the_command_line_and_shows_no_traceback(tmp_path: Path) -> No
     assert_one_error(SimpleNamespace(code=done.returncode, out=done.stdout, err=done.stderr), "so it is no bundle")
 
 
+def test_a_screen_of_no_columns_is_one_of_unknown_size(small_bundle: Path) -> None:
+    command = [sys.executable, "-m", "vaekit", "inspect", str(small_bundle)]
+    done = subprocess.run(command, env={**os.environ, "COLUMNS": "0"}, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("name                small\n")
+
+
 def test_full_disk_is_one_error(small_bundle: Path) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")

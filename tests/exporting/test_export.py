@@ -349,6 +349,35 @@ def test_mismatch_names_the_half_and_the_batch_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "message"),
+    [
+        (
+            Encoder(),
+            Decoder(lambda h: 4 * h - 2),
+            r"the decoder gives values from -.* to .*, but the mean of a bernoulli",
+        ),
+        (Encoder(lambda h: h.log() * 0 - torch.inf), Decoder(), "the encoder gives a mean that is not finite"),
+        (Encoder(lambda h: h * 0 + 500), Decoder(), "the encoder gives a log_var of up to 500, whose exp"),
+    ],
+    ids=["logits", "infinite", "overflow"],
+)
+def test_what_is_no_mean_is_named(encoder: nn.Module, decoder: nn.Module, message: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    train, test = (Split(rng.random((count, 6), np.float32)) for count in (300, 300))
+    data = Dataset("unit", "unit", "0" * 64, train, test)
+    spec = ModelSpec("vae", DataSpec((6,), (0.0, 1.0)), latent=3, likelihood="bernoulli")
+    with pytest.raises(ExportError, match=message):
+        export_bundle(ModulePair(encoder, decoder, spec), tmp_path / "bundle", data=data)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_s_name_may_be_no_utf8(small_pair: ModulePair, small_dataset: Dataset, tmp_path: Path) -> None:
+    target = tmp_path / os.fsdecode(b"b\xfe")
+    bundle = export_bundle(small_pair, target, data=small_dataset, precisions="fp32")
+    assert bundle.manifest.name == "b\ufffd"
+
+
 def test_nan_is_a_mismatch(real_dataset: Dataset, tmp_path: Path) -> None:
     pair = ModulePair(Encoder(), Decoder(lambda h: torch.sqrt(h - 1e9)), SPEC)
     with pytest.raises(VerificationError, match="the exported decoder differs from torch by inf"):

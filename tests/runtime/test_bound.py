@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import threading
 import tracemalloc
 from pathlib import Path
@@ -210,6 +212,17 @@ def test_without_a_check_a_nan_goes_through(vae: vaekit.VAE) -> None:
     x_hat = call()
     assert np.isfinite(x_hat[0]).all()
     assert np.isnan(x_hat[1]).all()
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_no_other_array_takes_the_place_of_those_that_onnx_runtime_knows(vae: vaekit.VAE, half: str) -> None:
+    call = getattr(vae, half).bind(2)
+    for name in ("input", "outputs"):
+        with pytest.raises(AttributeError, match=f"property '{name}'"):
+            setattr(call, name, np.zeros_like(call.input))
+    for copies in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="bind the model again"):
+            copies(call)
 
 
 def test_the_input_cannot_take_another_shape(vae: vaekit.VAE) -> None:

@@ -410,3 +410,24 @@ def test_helping_threads_end_with_the_model() -> None:
     for helper in helpers:
         helper.join(timeout=30)
         assert not helper.is_alive()
+
+
+def test_a_thread_that_outlives_the_main_one_still_decodes_large_batches(small_bundle: Path) -> None:
+    code = f"""
+import threading, vaekit
+decoder = vaekit.Decoder({str(small_bundle)!r}, provider="cpu", threads=2)
+z = vaekit.prior(2000, decoder.spec.latent, seed=1)
+for _ in range({{before}}):
+    decoder.decode(z)
+def late():
+    threading.main_thread().join()
+    x = decoder.decode(z)
+    assert (x == vaekit.Decoder({str(small_bundle)!r}, provider="cpu", threads=1).decode(z)).all()
+    print(len(x), flush=True)
+threading.Thread(target=late).start()
+"""
+    for before in (0, 1):
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace("{before}", str(before))], capture_output=True, text=True, check=False
+        )
+        assert (done.stdout, done.stderr) == ("2000\n", "")

@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vaekit.errors import ConfigError
@@ -57,6 +58,10 @@ def test_the_defaults_are_the_reference_run_of_the_design() -> None:
         ({"free_bits": float("nan")}, "free_bits=nan: give nats for each latent dimension"),
         ({"grad_clip": -1.0}, "grad_clip=-1.0: give the gradient's largest norm"),
         ({"grad_clip": float("inf")}, "grad_clip=inf: give the gradient's largest norm"),
+        ({"epochs": "3"}, "epochs='3': give a whole number, 1 or more."),
+        ({"latent": 10**30}, f"latent={10**30}: give at most 2,147,483,647."),
+        ({"hidden": (10**30,)}, f"hidden=({10**30},): give the width of each hidden layer"),
+        ({"compile": "x"}, "compile='x': give True, False or None."),
         ({"ema": 1.0}, "ema=1.0: give a decay below 1"),
         ({"ema": -0.1}, "ema=-0.1: give a decay below 1"),
         ({"ema": float("nan")}, "ema=nan: give a decay below 1"),
@@ -150,6 +155,13 @@ def test_a_config_survives_json_whole(config: TrainConfig) -> None:
 def test_hidden_widths_given_as_a_list_equal_those_read_back() -> None:
     config = TrainConfig(hidden=[32, 16])  # type: ignore[arg-type]
     assert config == TrainConfig(hidden=(32, 16)) == TrainConfig.from_json(config.to_json())
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    given: dict[str, Any] = {"epochs": np.int64(3), "hidden": [np.int32(8)], "learning_rate": np.float32(0.5)}
+    config = TrainConfig(**given)
+    assert config == TrainConfig(epochs=3, hidden=(8,), learning_rate=0.5)
+    assert json.loads(json.dumps(config.to_json())) == config.to_json()
 
 
 def test_options_of_a_newer_version_are_refused_by_name() -> None:

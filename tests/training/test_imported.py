@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import onnxruntime
 import pytest
 import torch
 
+from vaekit.datasets import Dataset
 from vaekit.errors import ConfigError
 from vaekit.exporting.graphs import to_onnx
 from vaekit.spec import DataSpec
 from vaekit.training.config import TrainConfig
 from vaekit.training.models import DecoderGraph, Model, build_model
 from vaekit.training.step import Step
+from vaekit.training.trainer import train
 
 GOOD = """
 import torch
@@ -52,6 +55,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in set(sys.modules) - known:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", None)):
             del sys.modules[name]
+
+
+def write(folder: Path, name: str, *changes: tuple[str, str]) -> str:
+    """Write a module with `GOOD`, changed, and give its import path."""
+    text = GOOD
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / f"{name}.py").write_text(text)
+    return f"{name}:MyVAE"
 
 
 def build(model: str, **options: Any) -> torch.nn.Module:
@@ -205,3 +218,22 @@ def test_an_autoencoder_that_gives_a_log_variance_is_refused(here: Path) -> None
     (here / "mine_wrong_ae.py").write_text(GOOD.replace(ENCODE, "        return mean, log_var"))
     with pytest.raises(ConfigError, match=re.escape("the pair (mean, None) for kind='ae', not a log_var.")):
         build("mine_wrong_ae:MyVAE", kind="ae")
+
+
+def test_an_encode_that_changes_its_input_is_refused(here: Path) -> None:
+    there = "        mean, log_var = self.there(x"
+    model = write(here, "in_place", (there, f"        x.sub_(0.5)\n{there}"))
+    with pytest.raises(ConfigError, match="encode changes its x in place"):
+        build(model)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_run_goes_on_whose_loss_does_not_depend_on_a_weight(here: Path, small_dataset: Dataset, ema: float) -> None:
+    init = "        self.spec = spec\n"
+    model = write(here, "idle", (init, f"{init}        self.idle = nn.Linear(3, 3)\n"))
+    config = TrainConfig(model=model, latent=2, epochs=2, likelihood="gaussian", device="cpu", ema=ema)
+    whole = train(small_dataset, config, here / "whole")
+    train(small_dataset, replace(config, epochs=1), here / "run")
+    again = train(small_dataset, config, here / "run", resume=True)
+    for name, tensor in whole.weights().items():
+        torch.testing.assert_close(again.weights()[name], tensor, rtol=0, atol=0)

@@ -10,6 +10,7 @@ Needs: torch, onnx, onnxscript, ONNX Runtime.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -135,7 +136,8 @@ def export_bundle(
         labels = None if data.test.labels is None else data.test.labels[:GOLDEN_ITEMS]
         golden = golden_vectors(pair, data.test.pixels(slice(GOLDEN_ITEMS)), labels)
         manifest = Manifest(
-            name=name or target.resolve().name,
+            # A folder's name may be bytes that are no UTF-8, and a manifest holds none.
+            name=name or os.fsencode(target.resolve().name).decode(errors="replace"),
             spec=pair.spec,
             precisions={"fp32": PrecisionInfo(infos["encoder"], infos["decoder"], {}, {})},
             statistics=_no_statistics(pair.spec),

@@ -50,12 +50,12 @@ def wanted_precisions(names: Iterable[str]) -> Wanted:
     """Sort out the names that were given.
 
     Args:
-        names: Of `PRECISIONS`, and `AUTO`.
+        names: Of `PRECISIONS`, and `AUTO`; or one text, as the command line's "fp16,int8".
 
     Raises:
         ConfigError: A name is unknown.
     """
-    given = list(dict.fromkeys(names))
+    given = list(dict.fromkeys(names.split(",") if isinstance(names, str) else names))
     for name in given:
         if name not in (*PRECISIONS, AUTO):
             raise ConfigError(f"precision={name!r} is unknown; choose of {', '.join((*PRECISIONS, AUTO))}.")

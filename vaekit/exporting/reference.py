@@ -88,7 +88,10 @@ def compare(pair: ModulePair, vae: VAE, x: NDArray[np.float32]) -> dict[str, flo
 def golden_vectors(pair: ModulePair, x: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> Golden:
     """Golden vectors of some items, from the model in torch."""
     mean, log_var = _encode(pair, x)
-    z = reparameterise(mean, log_var, seed=GOLDEN_SEED)
+    with np.errstate(over="ignore"):
+        z = reparameterise(mean, log_var, seed=GOLDEN_SEED)
+    if not np.isfinite(z).all():
+        raise ExportError(f"the encoder gives a log_var of up to {log_var.max():.4g}, whose exp is beyond float32.")
     return Golden(
         x=x,
         mean=mean,
@@ -104,11 +107,21 @@ def _encode(pair: ModulePair, x: NDArray[np.float32]) -> tuple[NDArray[np.float3
     code = (len(x), pair.spec.latent)
     outputs = _apply("encoder", pair.encoder, x, [code] * len(pair.spec.encoder_outputs))
     mean = outputs[0]
+    for name, output in zip(pair.spec.encoder_outputs, outputs, strict=True):
+        if not np.isfinite(output).all():
+            raise ExportError(f"the encoder gives a {name} that is not finite for some of the test items.")
     return mean, outputs[1] if len(outputs) > 1 else np.full_like(mean, -np.inf)
 
 
 def _decode(pair: ModulePair, z: NDArray[np.float32]) -> NDArray[np.float32]:
-    return _apply("decoder", pair.decoder, z, [(len(z), *pair.spec.data.shape)])[0]
+    (x_hat,) = _apply("decoder", pair.decoder, z, [(len(z), *pair.spec.data.shape)])
+    bounds = pair.spec.emits_range
+    if bounds is not None and len(z) and not (x_hat.min() >= bounds[0] and x_hat.max() <= bounds[1]):
+        raise ExportError(
+            f"the decoder gives values from {x_hat.min():.4g} to {x_hat.max():.4g}, but the mean of a {pair.spec.likelihood} "
+            f"likelihood lies in [{bounds[0]:g}, {bounds[1]:g}]; does it give logits? End it with a sigmoid."
+        )
+    return x_hat
 
 
 def _apply(

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from math import prod
 from operator import index
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,9 +86,9 @@ class Bound:
                 f"leave it out, or load the model with one of: {', '.join(DEVICES)}."
             )
         try:
-            self.input: Array = _aligned(shape_of(info.inputs[0], self.batch), info.inputs[0].dtype)
+            self._input: Array = _aligned(shape_of(info.inputs[0], self.batch), info.inputs[0].dtype)
             here = () if device else info.outputs
-            self.outputs: tuple[Any, ...] = tuple(_aligned(shape_of(port, self.batch), port.dtype) for port in here)
+            self._outputs: tuple[Any, ...] = tuple(_aligned(shape_of(port, self.batch), port.dtype) for port in here)
         except (MemoryError, ValueError):  # ValueError: more bytes than an address can count
             raise ConfigError(f"batch={batch}: its arrays do not fit into the memory; bind a smaller batch.") from None
         if provider in HOST:
@@ -99,6 +99,21 @@ class Bound:
             run = self._rebinding(opened.session, info)
         self._run: Call = run if check is None else partial(_checked, check, self.input, run)
 
+    # Read only: ONNX Runtime knows these arrays by their addresses, and another in their place would free what it uses.
+
+    @property
+    def input(self) -> Array:
+        """What the next call reads."""
+        return self._input
+
+    @property
+    def outputs(self) -> tuple[Any, ...]:
+        """What each call overwrites."""
+        return self._outputs
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a bound call cannot be copied or pickled; bind the model again")
+
     def _on_device(self, session: Any, info: GraphInfo, device: str) -> Call:
         """The input has a twin on the device, into which each call copies it; ONNX Runtime copies the outputs here."""
         place = import_onnxruntime().OrtValue.ortvalue_from_shape_and_type
@@ -108,7 +123,7 @@ class Bound:
         if self.outputs:
             bind_outputs(binding, info.outputs, self.outputs)
         else:
-            self.outputs = tuple(
+            self._outputs = tuple(
                 place(list(shape_of(port, self.batch)), np.dtype(port.dtype).type, device, 0) for port in info.outputs
             )
             for port, output in zip(info.outputs, self.outputs, strict=True):

@@ -178,8 +178,14 @@ class Scheduler:
 
         helpers = []
         if self._threads > 1:
-            pool = self._helpers()
-            helpers = [pool.submit(work) for _ in range(min(self._threads, len(calls)) - 1)]
+            try:
+                pool = self._helpers()
+                for _ in range(min(self._threads, len(calls)) - 1):
+                    helpers.append(pool.submit(work))
+            except (
+                RuntimeError
+            ):  # the program's main thread has ended, and Python starts no other: this one does it all
+                pass
         try:
             work()
         finally:

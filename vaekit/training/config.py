@@ -30,6 +30,9 @@ PRECISIONS: Final = get_args(Precision)
 MAX_SEED: Final = (1 << 63) - 1
 """torch takes seeds of 63 bits."""
 
+MOST: Final = (1 << 31) - 1
+"""Largest count of anything else, epochs or widths: beyond it torch fails where it makes the array."""
+
 LEARNED: Final = "learned"
 
 HIDDEN: Final = (400,)
@@ -119,6 +122,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse options without a meaning, each with one line."""
+        self._take_numpy_numbers()
         for name, choices in (
             ("kind", KINDS),
             ("likelihood", LIKELIHOODS),
@@ -131,18 +135,9 @@ class TrainConfig:
         ):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(choices)}.")
-        for name, least in (
-            *(("latent", 1), ("epochs", 1), ("batch_size", 1), ("warmup", 0), ("seed", 0)),
-            *(("depth", 1), ("width", 1), ("dense", 1), ("importance_samples", 1), ("kl_warmup", 0)),
-        ):
-            value = getattr(self, name)
-            if not (value is None and name in ("depth", "width", "dense")) and (not _whole(value) or value < least):
-                raise ConfigError(f"{name}={value}: give a whole number, {least} or more.")
-        object.__setattr__(self, "hidden", tuple(self.hidden))  # a list would not equal what run.json gives back
-        if not self.hidden or any(not _whole(width) or width < 1 for width in self.hidden):
-            raise ConfigError(
-                f"hidden={self.hidden}: give the width of each hidden layer, 1 or more, e.g. 400 or 512,256."
-            )
+        if self.compile not in (None, True, False):
+            raise ConfigError(f"compile={self.compile!r}: give True, False or None.")
+        self._check_counts()
         if not (isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ConfigError(f"learning_rate={self.learning_rate}: give a positive number, e.g. 0.001.")
         if not (isfinite(self.beta) and self.beta >= 0):
@@ -162,6 +157,32 @@ class TrainConfig:
         self._check_scale()
         self._check_model()
         self._check_objective()
+
+    def _take_numpy_numbers(self) -> None:
+        """Make numbers of NumPy's those of Python, which JSON and TOML know."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if hasattr(value, "item"):
+                object.__setattr__(self, field.name, value.item())
+
+    def _check_counts(self) -> None:
+        for name, least in (
+            *(("latent", 1), ("epochs", 1), ("batch_size", 1), ("warmup", 0), ("seed", 0)),
+            *(("depth", 1), ("width", 1), ("dense", 1), ("importance_samples", 1), ("kl_warmup", 0)),
+        ):
+            value = getattr(self, name)
+            if value is None and name in ("depth", "width", "dense"):
+                continue
+            if not _whole(value) or value < least:
+                raise ConfigError(f"{name}={value!r}: give a whole number, {least} or more.")
+            if value > MOST and name != "seed":
+                raise ConfigError(f"{name}={value}: give at most {MOST:,}.")
+        widths = (width.item() if hasattr(width, "item") else width for width in self.hidden)
+        object.__setattr__(self, "hidden", tuple(widths))  # a list would not equal what run.json gives back
+        if not self.hidden or any(not _whole(width) or not 1 <= width <= MOST for width in self.hidden):
+            raise ConfigError(
+                f"hidden={self.hidden}: give the width of each hidden layer, 1 or more, e.g. 400 or 512,256."
+            )
 
     def _check_scale(self) -> None:
         scale = self.scale

@@ -106,7 +106,13 @@ def _probe(path: str, model: nn.Module, spec: ModelSpec) -> None:
     any_model: Any = model
     low, high = spec.data.range or (-1.0, 1.0)
     x = low + (high - low) * torch.rand(PROBED, *spec.data.shape)
+    given = x.clone()
     result = _call(path, f"encode(x) with x of shape {tuple(x.shape)}", lambda: any_model.encode(x))
+    if not torch.equal(x, given):
+        raise ConfigError(
+            f"model={path!r}: encode changes its x in place, which is what the reconstruction is compared with; compute anew, "
+            "x - 0.5 in place of x.sub_(0.5), say."
+        )
     wanted = "(mean, log_var)" if spec.kind == "vae" else "(mean, None)"
     if not (isinstance(result, tuple) and len(result) == 2):
         raise ConfigError(f"model={path!r}: encode must give the pair {wanted}, not {_kind_of(result)}.")

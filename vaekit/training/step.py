@@ -155,9 +155,14 @@ class Step:
         Raises:
             CheckpointError: A moment or an average is missing, or has another shape.
         """
-        for name, owner, average in self._owners():
+        owners = list(self._owners())
+        # A weight that the loss does not depend on never took a step, and has no moments; but some weight has.
+        idle = {name for name, *_ in owners if not any(f"{moment}/{name}" in state for moment in MOMENTS)}
+        if self.analytic or len(idle) == len(owners):
+            idle = set()
+        for name, owner, average in owners:
             shape = self._parameters[name].shape
-            for moment in MOMENTS if average is None else (*MOMENTS, AVERAGE, NOW):
+            for moment in (*(() if name in idle else MOMENTS), *(() if average is None else (AVERAGE, NOW))):
                 tensor = state.get(f"{moment}/{name}")
                 if tensor is None or (moment != "step" and tensor.shape != shape):
                     raise CheckpointError(f"the optimiser's state has no {moment} that fits the weight {name!r}.")
