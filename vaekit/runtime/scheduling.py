@@ -182,9 +182,7 @@ class Scheduler:
                 pool = self._helpers()
                 for _ in range(min(self._threads, len(calls)) - 1):
                     helpers.append(pool.submit(work))
-            except (
-                RuntimeError
-            ):  # the program's main thread has ended, and Python starts no other: this one does it all
+            except RuntimeError:  # the main thread has ended, and Python starts no other: this one does it all
                 pass
         try:
             work()
