@@ -100,6 +100,11 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error)
     except MemoryError as error:  # NumPy's says how much was asked for
         _fail(f"there is not enough memory{f': {error}' if str(error) else ''}; ask for fewer items at once.")
+    except RuntimeError as error:  # torch says so too where there is not enough memory
+        machine = sys.modules.get("vaekit.training.machine")
+        if machine is None or not machine.is_out_of_memory(error):
+            raise
+        _fail(f"{machine.asked_for(error)}; use a machine with more, or a smaller model.")
     except OSError as error:  # the file system's own: a folder that may not be entered, a name that is too long
         _fail(f"{error.filename or 'the standard output, or another open file'}: {error.strerror or error}.")
 

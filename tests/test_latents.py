@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -144,8 +146,8 @@ def test_ends_that_are_not_one_code_each_are_refused(a: tuple[int, ...], b: tupl
         interpolate(np.zeros(a), np.zeros(b))
 
 
-@pytest.mark.parametrize("steps", [1, 0, -3])
-def test_a_path_of_fewer_than_two_steps_is_refused(steps: int) -> None:
+@pytest.mark.parametrize("steps", [1, 0, -3, 2.0, True, None])
+def test_a_path_of_fewer_than_two_steps_is_refused(steps: Any) -> None:
     with pytest.raises(ConfigError, match=f"steps={steps}: a path has at least its two ends; give 2 or more"):
         interpolate(A, B, steps=steps)
 
@@ -166,9 +168,9 @@ def test_traverse_changes_one_dimension_and_no_other() -> None:
     np.testing.assert_array_equal(traverse(A[None], 3, [-2.0, 0.0, 2.0]), z)
 
 
-@pytest.mark.parametrize("dimension", [-1, 16, 99])
-def test_a_dimension_that_is_not_there_is_refused(dimension: int) -> None:
-    with pytest.raises(ConfigError, match=f"dimension={dimension}, but the code has 16; give 0 to 15"):
+@pytest.mark.parametrize("dimension", [-1, 16, 99, True, 0.0, "z0"])
+def test_a_dimension_that_is_not_there_is_refused(dimension: Any) -> None:
+    with pytest.raises(ConfigError, match=f"dimension={dimension!r}, but the code has 16; give 0 to 15"):
         traverse(A, dimension, [0.0])
 
 

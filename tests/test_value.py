@@ -7,11 +7,12 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from vaekit.errors import ConfigError
 from vaekit.spec import DataSpec, Feature, ModelSpec
-from vaekit.value import Value
+from vaekit.value import Value, is_whole
 
 
 class Point(Value):
@@ -93,3 +94,11 @@ def test_a_start_makes_no_dataclass() -> None:
         "import numpy, sys; had = set(sys.modules); import vaekit; assert 'dataclasses' not in set(sys.modules) - had"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "whole"),
+    [(3, True), (np.uint8(3), True), (-(2**70), True), (True, False), (3.0, False), ("3", False), (None, False)],
+)
+def test_a_whole_number_is_pythons_or_numpys_and_no_truth_value(value: object, whole: bool) -> None:
+    assert is_whole(value) is whole

@@ -14,6 +14,7 @@ import numpy as np
 
 from vaekit.errors import ConfigError, ShapeError
 from vaekit.noise import noise
+from vaekit.value import is_whole
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -123,8 +124,8 @@ def interpolate(
         raise ShapeError(
             f"the ends have shapes {first.shape} and {last.shape}; give two codes of shape (D,) or (1, D)."
         )
-    if steps < 2:
-        raise ConfigError(f"steps={steps}: a path has at least its two ends; give 2 or more.")
+    if not is_whole(steps) or steps < 2:
+        raise ConfigError(f"steps={steps!r}: a path has at least its two ends; give 2 or more.")
     first, last = first.reshape(-1), last.reshape(-1)
     t = np.linspace(0.0, 1.0, steps)[:, None]  # (steps, 1)
     if path == "linear":
@@ -162,8 +163,8 @@ def traverse(z: ArrayLike, dimension: int, values: ArrayLike) -> Latents:
     if code.ndim not in (1, 2) or (code.ndim == 2 and code.shape[0] != 1) or steps.ndim != 1:
         raise ShapeError(f"z has shape {code.shape} and values {steps.shape}; give one code (D,) and values (K,).")
     code = code.reshape(-1)
-    if not 0 <= dimension < code.size:
-        raise ConfigError(f"dimension={dimension}, but the code has {code.size}; give 0 to {code.size - 1}.")
+    if not is_whole(dimension) or not 0 <= dimension < code.size:
+        raise ConfigError(f"dimension={dimension!r}, but the code has {code.size}; give 0 to {code.size - 1}.")
     codes = np.repeat(code[None], steps.size, axis=0)
     codes[:, dimension] = steps
     return codes

@@ -1,4 +1,4 @@
-"""`Value`: a record that never changes and checks itself when it is made.
+"""`Value`: a record that never changes and checks itself when it is made; `is_whole`, for such checks.
 
 It is to the type checker what a frozen dataclass is. At run time no code is written for it, which a dataclass does at each
 start of the program: four of them would be a quarter of what `import vaekit` costs beyond NumPy (`benchmarks/runtime.py`).
@@ -8,6 +8,7 @@ Needs: the standard library. Must not import: torch, onnx, onnxruntime.
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, dataclass_transform
 
 if TYPE_CHECKING:
@@ -89,3 +90,12 @@ class Value:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is an integer, Python's or another library's; True and False are none."""
+    try:
+        index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return not isinstance(value, bool)

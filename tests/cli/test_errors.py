@@ -86,6 +86,36 @@ def test_error_of_the_file_system_is_one_line_too(run: Run, monkeypatch: pytest.
     assert_one_error(run("sample"), r"/locked/bundle: Permission denied\.")
 
 
+def test_a_model_beyond_the_memory_is_one_line_where_torch_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    import vaekit.training
+
+    def fail(*_: object, **__: object) -> None:
+        torch.empty(2**60)
+
+    monkeypatch.setattr(vaekit.training.Checkpoint, "latest", fail)
+    assert_one_error(
+        run("export", "run", "--out", "bundle"),
+        r"there is no memory for 4611686018427387904 bytes; use a machine with more, or a smaller model\.",
+    )
+
+
+def test_ctrl_c_while_the_libraries_are_loaded_is_no_traceback() -> None:
+    interrupted = (
+        "import sys, signal\n"
+        "class Loading:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'rich': signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Loading())\n"
+        "from importlib.metadata import entry_points\n"
+        "program, = entry_points(group='console_scripts', name='vaekit')\n"
+        "program.load()()"
+    )
+    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_mistake_in_vaekit_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError

@@ -257,6 +257,19 @@ def test_exporting_the_same_run_again_gives_the_same_bundle(
     assert contents(again.path) == contents(trained_bundle)
 
 
+def test_a_program_that_has_torch_compute_in_float64_trains_and_exports_the_same(
+    checkpoint: Checkpoint, trained_bundle: Path, small_data_folder: Path, tmp_path: Path
+) -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = train(vaekit.datasets.load_dataset(small_data_folder), checkpoint.info.config, tmp_path / "small")
+        bundle = export_bundle(again, tmp_path / "trained")
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert contents(bundle.path) == contents(trained_bundle)
+
+
 def test_opset_and_name_go_into_the_manifest(small_pair: ModulePair, small_dataset: Dataset, tmp_path: Path) -> None:
     bundle = export_bundle(small_pair, tmp_path / "folder", data=small_dataset, name="a name", opset=20)
     graph = bundle.manifest.precisions["fp32"].encoder
@@ -527,7 +540,7 @@ def test_folder_that_exists_is_refused_and_untouched(
     small_pair: ModulePair, small_dataset: Dataset, bundle_copy: Path
 ) -> None:
     before = contents(bundle_copy)
-    with pytest.raises(OutputError, match="exists already; choose another path, or pass --force to replace it"):
+    with pytest.raises(OutputError, match="exists already; choose another path, or pass overwrite=True to replace it"):
         export_bundle(small_pair, bundle_copy, data=small_dataset)
     assert contents(bundle_copy) == before
 

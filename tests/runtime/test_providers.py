@@ -295,9 +295,19 @@ def test_the_real_session_has_the_threads_that_were_asked_for(softplus: bytes) -
     assert session.get_session_options().intra_op_num_threads == 2
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1025, True])
-def test_threads_that_no_session_can_have_are_refused(threads: int) -> None:
-    with pytest.raises(ConfigError, match=rf"threads={threads}: give 1 to 1024, or None for every usable core"):
+def test_threads_may_be_numpys(softplus: bytes) -> None:
+    assert open_session(softplus, Options("cpu", threads=np.int64(2)), name="softplus.onnx").threads == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("provider", [None, 7, b"cpu"])
+def test_a_provider_that_is_no_name_is_refused(provider: Any) -> None:
+    with pytest.raises(ConfigError, match=f"provider={provider!r}: give a name, such as 'auto', 'cpu' or 'cuda'"):
+        Options(provider)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025, True, 1.5, "2"])
+def test_threads_that_no_session_can_have_are_refused(threads: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"threads={threads!r}: give 1 to 1024, or None for every usable core"):
         Options(threads=threads)
 
 

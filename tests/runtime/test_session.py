@@ -239,8 +239,8 @@ def test_the_decoder_is_called_with_batches_of_the_size_that_was_asked_for(
     assert sizes == [8, 8, 4]
 
 
-@pytest.mark.parametrize("batch_size", [0, -1])
-def test_a_batch_of_no_items_is_refused(vae: vaekit.VAE, batch_size: int) -> None:
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, None])
+def test_a_batch_of_no_items_is_refused(vae: vaekit.VAE, batch_size: Any) -> None:
     with pytest.raises(ConfigError, match=f"batch_size={batch_size}: give 1 or more"):
         vae.sample(4, batch_size=batch_size)
 
@@ -490,11 +490,11 @@ def test_without_threads_every_usable_core_is_used(small_bundle: Path, monkeypat
 
 
 @pytest.mark.parametrize("make", [vaekit.load, vaekit.Encoder, vaekit.Decoder])
-@pytest.mark.parametrize("threads", [0, -1, 100_000, True])
+@pytest.mark.parametrize("threads", [0, -1, 100_000, True, 1.5, "2"])
 def test_a_number_of_threads_without_a_meaning_is_refused(
-    small_bundle: Path, make: Callable[..., Any], threads: int
+    small_bundle: Path, make: Callable[..., Any], threads: Any
 ) -> None:
-    with pytest.raises(ConfigError, match=f"threads={threads}: give 1 to 1024, or None"):
+    with pytest.raises(ConfigError, match=f"threads={threads!r}: give 1 to 1024, or None"):
         make(small_bundle, provider="cpu", threads=threads)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import pickle
 import re
@@ -230,6 +231,7 @@ def test_a_truncated_state_json_is_refused_with_the_way_out(run: Path, keep: int
         (without("sha256"), "'sha256' is missing"),
         (lambda value: {**value, "epoch": 2}, "it is of epoch 2, with 3 epochs of history"),
         (lambda value: {**value, "epoch": 0, "history": []}, "it is of epoch 0, with 0 epochs of history"),
+        (lambda value: {**value, "epoch": math.inf}, "cannot convert float infinity to integer"),
         (lambda value: {**value, "sha256": 7}, ""),
         (lambda value: [value], ""),
     ],
@@ -239,6 +241,13 @@ def test_a_malformed_state_json_is_refused(run: Path, change: Callable[[Any], An
     with pytest.raises(CheckpointError, match=r"state\.json cannot be read: ") as refusal:
         Checkpoint.latest(run)
     assert reason in str(refusal.value)
+
+
+def test_a_checkpoint_copied_to_another_epochs_name_is_not_taken_for_it(run: Path) -> None:
+    copied = newest(run).with_name("epoch-0009")
+    shutil.copytree(newest(run), copied)
+    with pytest.raises(CheckpointError, match=rf"state\.json .*: it is of epoch 3, .*; delete {copied} to use the one"):
+        Checkpoint.latest(run)
 
 
 def read(run: Path, name: str) -> None:

@@ -104,6 +104,14 @@ def test_it_is_found_from_a_console_script_whose_path_lacks_the_current_director
     subprocess.run([sys.executable, "-P", "-c", code], check=True, cwd=here)
 
 
+def test_a_decoder_that_cuts_off_the_gradient_is_refused(here: Path) -> None:
+    model = write(here, "detached", (DECODE, DECODE.replace("self.back(z)", "self.back(z.detach()).detach()")))
+    with pytest.raises(
+        ConfigError, match=r"decode_params\(z\) cuts off the gradient, so nothing would be trained; leave"
+    ):
+        build(model)
+
+
 def test_an_autoencoder_of_ones_own_gives_no_log_variance(here: Path) -> None:
     (here / "mine_ae.py").write_text(GOOD)
     model: Any = build("mine_ae:MyVAE", kind="ae")

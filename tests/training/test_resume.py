@@ -1,5 +1,6 @@
 """Runs that were stopped go on to the numbers of runs that never were: bit for bit."""
 
+import errno
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import torch
 from vaekit.datasets import DataOptions, Dataset, load_dataset
 from vaekit.errors import CheckpointError
 from vaekit.training import Checkpoint, EpochMetrics, Progress, TrainConfig, train
+from vaekit.training.alone import alone_with
 from vaekit.training.checkpoint import RunInfo
 from vaekit.training.config_file import read_config
 
@@ -295,6 +297,53 @@ def test_leftovers_of_a_killed_run_are_cleared(small_dataset: Dataset, uninterru
     train(small_dataset, CONFIG, run, resume=True)
     assert comparable(run) == comparable(uninterrupted)  # which also compares the list of files
     assert not half.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is locked on Windows")
+def test_a_run_is_trained_by_one_process_at_a_time(small_dataset: Dataset, uninterrupted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    begin(small_dataset, CONFIG, run, epochs=2)
+    half = run / "checkpoints" / ".epoch-0003.0badcafe.tmp"  # what the other process writes just now
+    half.mkdir()
+    refusal = rf"{run} is being trained by another process; wait until it ends, or stop it, then go on\."
+    with alone_with(run), pytest.raises(CheckpointError, match=refusal):
+        train(small_dataset, CONFIG, run, resume=True)
+    assert half.is_dir()
+    assert Checkpoint.latest(run).epoch == 2
+
+    def second(_: EpochMetrics) -> None:
+        with pytest.raises(CheckpointError, match=refusal):
+            train(small_dataset, CONFIG, run, resume=True)
+
+    train(small_dataset, CONFIG, run, resume=True, on_epoch=second)
+    assert comparable(run) == comparable(uninterrupted)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is locked on Windows")
+def test_a_new_run_too_is_held_while_it_is_trained(small_dataset: Dataset, tmp_path: Path) -> None:
+    run, refused = tmp_path / "run", []
+
+    def second(metrics: EpochMetrics) -> None:
+        with pytest.raises(CheckpointError, match="is being trained by another process"):
+            train(small_dataset, CONFIG, run, resume=True)
+        refused.append(metrics.epoch)
+
+    train(small_dataset, CONFIG, run, on_epoch=second)
+    assert refused == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is locked on Windows")
+def test_a_file_system_without_locks_holds_nothing_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with alone_with(tmp_path), alone_with(tmp_path):
+        pass
 
 
 KILLED = """

@@ -42,7 +42,7 @@ from vaekit.runtime.evaluate import evaluate
 from vaekit.runtime.vae import VAE
 from vaekit.runtime.verify import verify_bundle
 from vaekit.spec import ModelSpec
-from vaekit.storage import new_folder
+from vaekit.storage import check_new_folder, new_folder
 from vaekit.training.checkpoint import Checkpoint
 from vaekit.training.models import DecoderGraph, EncoderGraph, trained_spec
 
@@ -109,11 +109,7 @@ def export_bundle(
         ShapeError: The data has items of another shape or range than the model takes.
     """
     wanted, pixels = wanted_precisions(precisions), wanted_layout(io, layout)
-    target = Path(path)
-    if not target.name:  # "." has no name of its own, and nothing to put a temporary folder beside
-        target = target.resolve()
-    if overwrite:
-        _refuse_to_replace_other_folders(target)
+    target = _place(Path(path), overwrite=overwrite)
     if isinstance(source, Checkpoint):
         model = source.model()
         spec = trained_spec(model, source.spec)
@@ -201,7 +197,13 @@ def _export_graphs(pair: ModulePair, data: Dataset, opset: int) -> Halves:
         outputs=list(pair.spec.encoder_outputs),
         opset=opset,
     )
-    decoder = to_onnx(pair.decoder, torch.zeros(2, pair.spec.latent), inputs=["z"], outputs=["x_hat"], opset=opset)
+    decoder = to_onnx(
+        pair.decoder,
+        torch.zeros(2, pair.spec.latent, dtype=torch.float32),
+        inputs=["z"],
+        outputs=["x_hat"],
+        opset=opset,
+    )
     return Halves(encoder, decoder)
 
 
@@ -284,10 +286,14 @@ def _tell(reports: list[Report], on_variant: Callable[[Report], None] | None) ->
             warnings.warn(f"{report.name} is not in the bundle: {'; '.join(report.reasons)}.", stacklevel=3)
 
 
-def _refuse_to_replace_other_folders(target: Path) -> None:
-    """Overwriting is for bundles: a slip of the path must not delete a folder of something else."""
-    if target.is_dir() and not (target / MANIFEST).is_file() and any(target.iterdir()):
+def _place(target: Path, *, overwrite: bool) -> Path:
+    """Where the bundle will stand, before the work. A slip of the path must not delete a folder of something else."""
+    if not target.name:  # "." has no name of its own, and nothing to put a temporary folder beside
+        target = target.resolve()
+    if overwrite and target.is_dir() and not (target / MANIFEST).is_file() and any(target.iterdir()):
         raise OutputError(f"{target} is a folder, but no bundle, so it is not replaced; choose another path.")
+    check_new_folder(target, overwrite=overwrite, option="overwrite=True")
+    return target
 
 
 def _own_data(checkpoint: Checkpoint) -> Dataset:

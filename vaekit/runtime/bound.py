@@ -26,6 +26,7 @@ from vaekit.graphinfo import GraphInfo
 from vaekit.latents import Latents, Posterior
 from vaekit.runtime.providers import Opened, import_onnxruntime
 from vaekit.runtime.scheduling import Array, Call, Scheduler, bind_outputs, shape_of
+from vaekit.value import is_whole
 
 LINE: Final = 64
 """Bytes of a cache line, and of the widest vector register: an array that begins at one is read without splits."""
@@ -73,11 +74,8 @@ class Bound:
         check: Callable[[Array], None] | None = None,
         device: bool = False,
     ) -> None:
-        try:
-            self.batch = index(batch)
-        except TypeError:
-            self.batch = 0
-        if self.batch < 1 or isinstance(batch, bool):
+        self.batch = index(batch) if is_whole(batch) else 0
+        if self.batch < 1:
             raise ConfigError(f"batch={batch!r}: give the items a call, a whole number of 1 or more.")
         provider = opened.provider
         if device and provider not in DEVICES:

@@ -19,7 +19,7 @@ from typing import Any, Final
 from vaekit.cores import count_cores
 from vaekit.errors import ConfigError, IntegrityError, MissingDependencyError, ProviderError, one_line
 from vaekit.runtime.telemetry import turn_off, turn_off_later
-from vaekit.value import Value
+from vaekit.value import Value, is_whole
 
 SUFFIX: Final = "ExecutionProvider"
 CPU: Final = "CPUExecutionProvider"
@@ -61,8 +61,10 @@ class Options(Value):
 
     def _check(self) -> None:
         """Refuse what no session can have."""
-        if self.threads is not None and (isinstance(self.threads, bool) or not 1 <= self.threads <= 1024):
-            raise ConfigError(f"threads={self.threads}: give 1 to 1024, or None for every usable core.")
+        if not isinstance(self.provider, str):
+            raise ConfigError(f"provider={self.provider!r}: give a name, such as 'auto', 'cpu' or 'cuda'.")
+        if self.threads is not None and not (is_whole(self.threads) and 1 <= self.threads <= 1024):
+            raise ConfigError(f"threads={self.threads!r}: give 1 to 1024, or None for every usable core.")
 
 
 class Opened(Value):
@@ -176,7 +178,7 @@ def open_session(model: bytes, options: Options, *, name: str) -> Opened:
 
 
 def _open(onnxruntime: Any, model: bytes, provider: str, options: Options, name: str) -> Opened:
-    threads = options.threads or count_cores().usable
+    threads = int(options.threads or count_cores().usable)
     settings = onnxruntime.SessionOptions()
     # Explicit: in a container the defaults count the machine's cores, and pinning to cores that are not ours fails.
     settings.intra_op_num_threads = threads

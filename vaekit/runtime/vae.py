@@ -17,7 +17,7 @@ from vaekit.latents import Latents, Posterior, interpolate, prior
 from vaekit.manifest import Manifest
 from vaekit.runtime.session import BATCH, BundleLike, Decoder, Encoder, Given, Items, open_again
 from vaekit.spec import ModelSpec
-from vaekit.value import Value
+from vaekit.value import Value, is_whole
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -344,7 +344,7 @@ def _finite_codes(
 
 
 def _batches(count: int, batch_size: int) -> Iterator[slice]:
-    if batch_size < 1:
-        raise ConfigError(f"batch_size={batch_size}: give 1 or more.")
+    if not is_whole(batch_size) or batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size!r}: give 1 or more.")
     for start in range(0, count, batch_size):
         yield slice(start, min(start + batch_size, count))

@@ -145,10 +145,10 @@ class Checkpoint:
         try:
             value = json.loads((folder / STATE).read_text())
             epoch, history, digests = int(value["epoch"]), tuple(value["history"]), dict(value["sha256"])
-            if not 1 <= epoch == len(history):
+            if not 1 <= epoch == len(history) == _epoch_of(folder):
                 raise ValueError(f"it is of epoch {epoch}, with {len(history)} epochs of history")
             return cls(run, info, epoch, history, folder, digests)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{folder / STATE} cannot be read: {_reason(error)}; delete {folder} to use the one before."
             ) from error
@@ -208,7 +208,12 @@ def checkpoint_folders(run: Path) -> list[Path]:
     """A run's checkpoints, oldest first."""
     found = (run / CHECKPOINTS).glob("epoch-*")
     # By number: as text, epoch-10000 comes before epoch-9999.
-    return sorted((folder for folder in found if folder.name[6:].isdecimal()), key=lambda folder: int(folder.name[6:]))
+    return sorted((folder for folder in found if folder.name[6:].isdecimal()), key=_epoch_of)
+
+
+def _epoch_of(folder: Path) -> int:
+    """The epoch that a checkpoint's folder is named by."""
+    return int(folder.name.removeprefix("epoch-"))
 
 
 def last_good(run: Path) -> str:

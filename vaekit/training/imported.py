@@ -100,7 +100,6 @@ def _instead(module_name: str) -> str:
     return f"; it has {', '.join(sorted(own))}" if own else ""
 
 
-@torch.no_grad()
 def _probe(path: str, model: nn.Module, spec: ModelSpec) -> None:
     """Try both methods on random items, in training mode (the mode that is used first)."""
     any_model: Any = model
@@ -123,9 +122,14 @@ def _probe(path: str, model: nn.Module, spec: ModelSpec) -> None:
         _check(path, "encode's log_var", log_var, code)
     elif log_var is not None:
         raise ConfigError(f"model={path!r}: encode must give the pair (mean, None) for kind='ae', not a log_var.")
-    z = torch.randn(code)
+    z = torch.randn(code, requires_grad=True)
     params = _call(path, f"decode_params(z) with z of shape {code}", lambda: any_model.decode_params(z))
     _check(path, "decode_params(z)", params, (PROBED, *spec.data.shape))
+    if not params.requires_grad:
+        raise ConfigError(
+            f"model={path!r}: decode_params(z) cuts off the gradient, so nothing would be trained; leave out detach, no_grad, "
+            "and what goes through NumPy."
+        )
 
 
 def _check(path: str, what: str, value: object, shape: tuple[int, ...]) -> None:

@@ -5,7 +5,9 @@ Needs: torch.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 import torch
 
@@ -34,6 +36,17 @@ def prepare(device: torch.device) -> None:
     if device.type == "cpu":
         # Never more than torch was told, by OMP_NUM_THREADS or by the program around this.
         torch.set_num_threads(min(torch.get_num_threads(), count_cores().usable))
+
+
+@contextlib.contextmanager
+def float32_by_default() -> Iterator[None]:
+    """Have torch make float32 arrays while the block runs, whatever the program around this has set."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vaekit.spec import ModelSpec
 from vaekit.training.config import TrainConfig
+from vaekit.training.machine import float32_by_default
 
 
 @runtime_checkable
@@ -125,7 +126,7 @@ def build_model(config: TrainConfig, spec: ModelSpec) -> nn.Module:
     Raises:
         ConfigError: The architecture does not fit the data's shape, or the class is not what it must be.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), float32_by_default():
         torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would seed every GPU as well
         model = _architecture(config, spec)
         if config.learns_scale:

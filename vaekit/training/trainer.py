@@ -10,6 +10,7 @@ Needs: torch, safetensors.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import platform
 import time
@@ -23,6 +24,7 @@ import torch
 
 from vaekit.datasets import Dataset
 from vaekit.errors import DataError, DivergedError, TrainingError
+from vaekit.training.alone import alone_with
 from vaekit.training.batches import Batches, epoch_generator
 from vaekit.training.checkpoint import (
     Checkpoint,
@@ -36,7 +38,7 @@ from vaekit.training.checkpoint import (
 )
 from vaekit.training.config import TrainConfig
 from vaekit.training.divergence import diverged, diverged_on_test, warn_of_constant_columns
-from vaekit.training.machine import asked_for, choose_device, is_out_of_memory, prepare
+from vaekit.training.machine import asked_for, choose_device, float32_by_default, is_out_of_memory, prepare
 from vaekit.training.means import MeansKeeper
 from vaekit.training.measuring import TEST_BATCH, evaluating, measure
 from vaekit.training.models import build_model
@@ -81,7 +83,7 @@ def train(
 
     Raises:
         OutputError: The run exists, or the disk does not take a checkpoint; the checkpoints before are intact.
-        CheckpointError: Nothing to resume, or another configuration or data.
+        CheckpointError: Nothing to resume, another configuration or data, or the run is being trained already.
         ConfigError: The configuration does not fit the data or the machine.
         DataError: A split is empty, or its items are neither uint8 nor float32.
         DivergedError: The loss is no longer finite.
@@ -93,7 +95,7 @@ def train(
     _check_data(data)
     device = local_device(choose_device(config.device))
     prepare(device)
-    with ranks(device) as process:
+    with float32_by_default(), ranks(device) as process:
         if process.writes:
             warn_of_emulation(config, device)
             warn_of_constant_columns(data)
@@ -143,25 +145,27 @@ class _Run:
         on_weights: Callable[[int, torch.nn.Module], None] | None,
     ) -> None:
         """Train from the first epoch, or from the one after the newest checkpoint."""
-        history: list[Mapping[str, Any]] = []
-        if resume:
-            history = self._resume()
-        else:
-            self.process.first(lambda: begin_run(self.folder, self.info))
         if not self.process.writes:
             on_begin = on_epoch = on_progress = on_weights = None
-        if on_begin is not None:
-            on_begin(len(history))
-        for epoch in range(len(history) + 1, self.config.epochs + 1):
-            metrics = self._epoch(epoch, on_progress)
-            history.append(asdict(metrics))
-            self.process.agree(self.step.model.parameters())
-            self.process.first(lambda: self._save(history))
-            if on_epoch is not None:
-                on_epoch(metrics)
-            if on_weights is not None:
-                with self.step.averaged(), evaluating(self.step.model):
-                    on_weights(epoch, self.step.model)
+        if resume:
+            RunInfo.read(self.folder)  # says so where there is no run to hold
+        else:
+            self.process.first(lambda: begin_run(self.folder, self.info))
+        with contextlib.ExitStack() as held:
+            self.process.first(lambda: held.enter_context(alone_with(self.folder)))
+            history = self._resume() if resume else []
+            if on_begin is not None:
+                on_begin(len(history))
+            for epoch in range(len(history) + 1, self.config.epochs + 1):
+                metrics = self._epoch(epoch, on_progress)
+                history.append(asdict(metrics))
+                self.process.agree(self.step.model.parameters())
+                self.process.first(lambda: self._save(history))
+                if on_epoch is not None:
+                    on_epoch(metrics)
+                if on_weights is not None:
+                    with self.step.averaged(), evaluating(self.step.model):
+                        on_weights(epoch, self.step.model)
 
     def _epoch(self, epoch: int, on_progress: Callable[[Progress], None] | None) -> EpochMetrics:
         config, device, process = self.config, self.device, self.process
