@@ -33,7 +33,7 @@ def test_the_defaults_are_the_reference_run_of_the_design() -> None:
         ({"epochs": float("nan")}, "epochs=nan: give a whole number, 1 or more."),
         ({"batch_size": -1}, "batch_size=-1: give a whole number, 1 or more."),
         ({"warmup": -1}, "warmup=-1: give a whole number, 0 or more."),
-        ({"hidden": ()}, "hidden=(): give the width of each hidden layer, 1 or more, e.g. 400 or 512,256."),
+        ({"hidden": ()}, "hidden=(): give the width of each hidden layer, 1 to 2,147,483,647, e.g. 400 or"),
         ({"hidden": (400, 0)}, "hidden=(400, 0): give the width of each hidden layer"),
         ({"hidden": (400, 1.5)}, "hidden=(400, 1.5): give the width of each hidden layer"),
         ({"learning_rate": 0.0}, "learning_rate=0.0: give a positive number, e.g. 0.001."),

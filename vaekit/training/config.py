@@ -181,7 +181,7 @@ class TrainConfig:
         object.__setattr__(self, "hidden", tuple(widths))  # a list would not equal what run.json gives back
         if not self.hidden or any(not _whole(width) or not 1 <= width <= MOST for width in self.hidden):
             raise ConfigError(
-                f"hidden={self.hidden}: give the width of each hidden layer, 1 or more, e.g. 400 or 512,256."
+                f"hidden={self.hidden}: give the width of each hidden layer, 1 to {MOST:,}, e.g. 400 or 512,256."
             )
 
     def _check_scale(self) -> None:
