@@ -205,6 +205,22 @@ def test_a_module_that_is_not_there_is_named_with_where_it_was_looked_for(here: 
             "decode_params(z) with z of shape (3, 2) raised AttributeError: 'MyVAE' object has no attribute 'forth'.",
         ),
         (
+            GOOD.replace(ENCODE, "        mean = mean if self.training else mean / 0\n" + ENCODE),
+            "encode's mean in evaluation mode has values that are not finite before any training.",
+        ),
+        (
+            GOOD.replace(ENCODE, "        mean = mean if len(mean) != 4 else mean[:3]\n" + ENCODE),
+            "encode's mean in evaluation mode has shape (3, 2) and type float32; for 4 items it must be (4, 2) in float32.",
+        ),
+        (
+            GOOD.replace(DECODE, "        self.training or self.forth(z)\n" + DECODE),
+            "decode_params(z) with z of shape (1, 2) in evaluation mode raised AttributeError: 'MyVAE' object has no",
+        ),
+        (
+            GOOD + "\n    def get_extra_state(self):\n        return {'version': 3}\n",
+            "_extra_state in MyVAE's state_dict is a value of type dict, but a checkpoint holds tensors alone; keep it in a",
+        ),
+        (
             GOOD.replace(DECODE, DECODE + " * float('nan')"),
             "decode_params(z) has values that are not finite before any training.",
         ),

@@ -11,7 +11,7 @@ x is standardised where the data has features, pixels are in [0, 1], everything 
 numbers or depend on the batch: vaekit draws z, and exports both as graphs. The attribute `log_scale` is vaekit's: a learned
 scale is put there.
 
-All of this is tried on a few items when the model is built, so that a mistake is one line and not a traceback in an epoch.
+All of this is tried on a few items, in both modes, when the model is built, so that a mistake is one line and not a traceback in an epoch.
 
 Needs: torch.
 """
@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from vaekit.errors import ConfigError
 from vaekit.spec import ModelSpec
 
-PROBED: Final = 3
-"""Items that the methods are tried on."""
+PROBED: Final = ((True, 3), (False, 1), (False, 4))
+"""In which mode the methods are tried (True: training, which comes first in a run too), and on how many items."""
 
 
 def import_model(path: str, spec: ModelSpec) -> nn.Module:
@@ -67,8 +67,15 @@ def import_model(path: str, spec: ModelSpec) -> nn.Module:
         raise ConfigError(
             f"model={path!r}: {class_name} has an attribute log_scale, which is vaekit's; call it something else."
         )
-    _probe(path, model, spec)
-    return model
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise ConfigError(
+                f"model={path!r}: {name} in {class_name}'s state_dict is {_kind_of(value)}, but a checkpoint holds tensors "
+                "alone; keep it in a buffer."
+            )
+    for training, count in PROBED:
+        _probe(path, model.train(training), spec, count)
+    return model.train()
 
 
 def _import(path: str, name: str) -> ModuleType:
@@ -100,13 +107,14 @@ def _instead(module_name: str) -> str:
     return f"; it has {', '.join(sorted(own))}" if own else ""
 
 
-def _probe(path: str, model: nn.Module, spec: ModelSpec) -> None:
-    """Try both methods on random items, in training mode (the mode that is used first)."""
+def _probe(path: str, model: nn.Module, spec: ModelSpec, count: int) -> None:
+    """Try both methods on random items."""
     any_model: Any = model
+    mode = "" if model.training else " in evaluation mode"
     low, high = spec.data.range or (-1.0, 1.0)
-    x = low + (high - low) * torch.rand(PROBED, *spec.data.shape)
+    x = low + (high - low) * torch.rand(count, *spec.data.shape)
     given = x.clone()
-    result = _call(path, f"encode(x) with x of shape {tuple(x.shape)}", lambda: any_model.encode(x))
+    result = _call(path, f"encode(x) with x of shape {tuple(x.shape)}{mode}", lambda: any_model.encode(x))
     if not torch.equal(x, given):
         raise ConfigError(
             f"model={path!r}: encode changes its x in place, which is what the reconstruction is compared with; compute anew, "
@@ -116,16 +124,16 @@ def _probe(path: str, model: nn.Module, spec: ModelSpec) -> None:
     if not (isinstance(result, tuple) and len(result) == 2):
         raise ConfigError(f"model={path!r}: encode must give the pair {wanted}, not {_kind_of(result)}.")
     mean, log_var = result
-    code = (PROBED, spec.latent)
-    _check(path, "encode's mean", mean, code)
+    code = (count, spec.latent)
+    _check(path, f"encode's mean{mode}", mean, code)
     if spec.kind == "vae":
-        _check(path, "encode's log_var", log_var, code)
+        _check(path, f"encode's log_var{mode}", log_var, code)
     elif log_var is not None:
         raise ConfigError(f"model={path!r}: encode must give the pair (mean, None) for kind='ae', not a log_var.")
     z = torch.randn(code, requires_grad=True)
-    params = _call(path, f"decode_params(z) with z of shape {code}", lambda: any_model.decode_params(z))
-    _check(path, "decode_params(z)", params, (PROBED, *spec.data.shape))
-    if not params.requires_grad:
+    params = _call(path, f"decode_params(z) with z of shape {code}{mode}", lambda: any_model.decode_params(z))
+    _check(path, f"decode_params(z){mode}", params, (count, *spec.data.shape))
+    if model.training and not params.requires_grad:
         raise ConfigError(
             f"model={path!r}: decode_params(z) cuts off the gradient, so nothing would be trained; leave out detach, no_grad, "
             "and what goes through NumPy."
@@ -139,7 +147,7 @@ def _check(path: str, what: str, value: object, shape: tuple[int, ...]) -> None:
         dtype = str(value.dtype).removeprefix("torch.")
         raise ConfigError(
             f"model={path!r}: {what} has shape {tuple(value.shape)} and type {dtype}; "
-            f"for {PROBED} items it must be {shape} in float32."
+            f"for {shape[0]} item{'s' * (shape[0] != 1)} it must be {shape} in float32."
         )
     if not bool(value.isfinite().all()):
         raise ConfigError(f"model={path!r}: {what} has values that are not finite before any training.")
