@@ -11,7 +11,8 @@ x is standardised where the data has features, pixels are in [0, 1], everything 
 numbers or depend on the batch: vaekit draws z, and exports both as graphs. The attribute `log_scale` is vaekit's: a learned
 scale is put there.
 
-All of this is tried on a few items, in both modes, when the model is built, so that a mistake is one line and not a traceback in an epoch.
+All of this is tried on a few items, in training and in evaluation mode, when the model is built, so that a mistake is one line
+and not a traceback in an epoch.
 
 Needs: torch.
 """
