@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 from itertools import pairwise
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from vaekit.errors import BundleError, ConfigError, DataError
-from vaekit.scores import QUANTILES, ScoreStatistics, rank, rounded, supported
+from vaekit.scores import QUANTILES, ScoreStatistics, rank, rounded, rounded_up, supported
 
 STATED = ScoreStatistics(1000, 101.25, 20.5, {0.5: 98.0, 0.9: 130.0, 0.99: 161.5})
 
@@ -59,8 +60,28 @@ def test_json_gives_back_what_was_stated_with_six_digits() -> None:
     assert ScoreStatistics.from_json(STATED.to_json()) == STATED
     long = STATED.replace(mean=101.23456789, quantiles={0.5: 98.7654321})
     assert long.to_json()["mean"] == 101.235
-    assert long.to_json()["quantiles"] == {"0.5": 98.7654}
+    assert long.to_json()["quantiles"] == {"0.5": 98.7655}, "no score that was at the threshold is above it"
+    assert ScoreStatistics.from_json(long.to_json()).to_json() == long.to_json()
     assert rounded(-0.00012345678) == -0.000123457
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1.281734264, 1.28174),
+        (1.281736264, 1.28174),
+        (1.28174, 1.28174),
+        (-1.281736264, -1.28173),
+        (999999.4, 1e6),
+        (1234567.0, 1234570.0),
+        (0.0, 0.0),
+        (-3e-300, -3e-300),
+        (math.inf, math.inf),
+    ],
+)
+def test_a_threshold_is_rounded_up(value: float, expected: float) -> None:
+    assert rounded_up(value) == expected
+    assert rounded_up(expected) == expected
 
 
 def test_a_quantile_that_is_not_kept_is_refused_by_name() -> None:

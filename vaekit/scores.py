@@ -73,13 +73,13 @@ class ScoreStatistics(Value):
         return self.quantiles[quantile]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as JSON's types, numbers with `DIGITS` significant digits."""
+        """Give the fields as JSON's types, numbers with `DIGITS` significant digits, quantiles rounded up."""
         return {
             "codes": AT_THE_MEAN,
             "items": self.items,
             "mean": rounded(self.mean),
             "std": rounded(self.std),
-            "quantiles": {f"{quantile:g}": rounded(nats) for quantile, nats in self.quantiles.items()},
+            "quantiles": {f"{quantile:g}": rounded_up(nats) for quantile, nats in self.quantiles.items()},
         }
 
     @classmethod
@@ -144,3 +144,11 @@ def _rank_and_least(quantile: float, items: int) -> tuple[int, int]:
 def rounded(value: float) -> float:
     """A number with `DIGITS` significant digits."""
     return float(f"{value:.{DIGITS}g}")
+
+
+def rounded_up(value: float) -> float:
+    """The next number with `DIGITS` significant digits that is not smaller: a threshold's own item must not be above it."""
+    from decimal import Context, Decimal  # here, since opening a bundle does not need it
+
+    nearest = f"{value:.{DIGITS}g}"
+    return float(nearest) if float(nearest) >= value else float(Context(prec=DIGITS).next_plus(Decimal(nearest)))
