@@ -108,6 +108,14 @@ def test_the_256_levels_of_a_discretized_logistic_are_all_there_is(mean: float, 
     assert np.exp(-loss).sum() == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("scale", [0.002, 0.1])
+def test_a_black_or_white_that_is_a_hair_off_costs_what_the_level_costs(scale: float) -> None:
+    off, levels = np.array([[3e-8], [1 - 6e-8], [-1e-9], [1 / 255 - 1e-8]]), np.array([[0.0], [1.0], [0.0], [1 / 255]])
+    mean = np.array([[0.2], [0.7], [0.1], [0.01]])
+    found = reconstruction_loss(off, mean, "discretized-logistic", scale=scale)
+    np.testing.assert_allclose(found, reconstruction_loss(levels, mean, "discretized-logistic", scale=scale), rtol=1e-5)
+
+
 def test_a_level_far_in_the_tail_costs_its_distance_over_the_scale() -> None:
     # log F falls by 1 / s with distance: black under a white mean at s = 1/1000 costs 1000 - 1/510 * 1000 nats.
     loss = reconstruction_loss([[0.0]], [[1.0]], "discretized-logistic", scale=1e-3)

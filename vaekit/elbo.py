@@ -122,14 +122,15 @@ def bits_per_dimension(nats: float, size: int) -> float:
 def _log_mass(x: NDArray[np.float64], mean: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     """Log-probability of 8-bit levels: the logistic distribution's mass within half a level on either side.
 
-    With u and v the two edges, ``F(u) - F(v) = F(u) (1 - F(v)) (1 - exp(v - u))``, whose log loses nothing in the tails.
+    With u and v the two edges, ``F(u) - F(v) = F(u) (1 - F(v)) (1 - exp(v - u))``, whose log loses nothing in the tails. An
+    edge at 0 or 1 or beyond is at infinity, also that of a black of 1e-8, as in images that were normalised and back.
     """
     half = 0.5 / 255
     upper, lower = (x + half - mean) / scale, (x - half - mean) / scale
-    log_below = np.where(x >= 1, 0.0, -np.logaddexp(0, -upper))  # log F(u)
-    log_above = np.where(x <= 0, 0.0, -np.logaddexp(0, lower))  # log(1 - F(v))
-    inner = (x > 0) & (x < 1)
-    return log_below + log_above + np.where(inner, np.log(-np.expm1(-2 * half / scale)), 0.0)
+    darkest, brightest = x <= half, x >= 1 - half
+    log_below = np.where(brightest, 0.0, -np.logaddexp(0, -upper))  # log F(u)
+    log_above = np.where(darkest, 0.0, -np.logaddexp(0, lower))  # log(1 - F(v))
+    return log_below + log_above + np.where(darkest | brightest, 0.0, np.log(-np.expm1(-2 * half / scale)))
 
 
 def active_dimensions(variance: ArrayLike) -> tuple[int, ...]:

@@ -201,6 +201,17 @@ def test_the_logistic_loss_is_the_mass_that_scipys_logistic_has_between_levels(s
     np.testing.assert_allclose(found.numpy(), expected[:, 0], rtol=1e-8)
 
 
+def test_a_black_or_white_that_is_a_hair_off_costs_what_the_level_costs() -> None:
+    off = torch.tensor([[3e-8], [1 - 6e-8], [1 / 255 - 1e-8]])
+    levels, params = torch.tensor([[0.0], [1.0], [1 / 255]]), torch.tensor([[-2.0], [1.0], [-4.0]])
+    torch.testing.assert_close(
+        reconstruction_loss(off, params, "discretized-logistic", math.log(0.02)),
+        reconstruction_loss(levels, params, "discretized-logistic", math.log(0.02)),
+        rtol=1e-5,
+        atol=0,
+    )
+
+
 def test_a_gaussian_of_some_scale_is_a_log_likelihood_without_its_constant() -> None:
     x, means = draw(N, *SHAPE), draw(N, *SHAPE, seed=1)
     constant = 0.5 * math.prod(SHAPE) * math.log(2 * math.pi)

@@ -99,14 +99,15 @@ def reconstruction_loss(x: Tensor, params: Tensor, likelihood: Likelihood, log_s
 def _log_mass(x: Tensor, mean: Tensor, scale: Tensor | float) -> Tensor:
     """Log-probability of 8-bit levels.
 
-    With u and v a level's edges, ``F(u) - F(v) = F(u) (1 - F(v)) (1 - exp(v - u))``, whose log loses nothing in the tails.
+    With u and v a level's edges, ``F(u) - F(v) = F(u) (1 - F(v)) (1 - exp(v - u))``, whose log loses nothing in the tails. An
+    edge at 0 or 1 or beyond is at infinity.
     """
     below = functional.logsigmoid((x + HALF_LEVEL - mean) / scale)  # log F(u)
     above = functional.logsigmoid((mean - x + HALF_LEVEL) / scale)  # log(1 - F(v))
     width = torch.as_tensor(2 * HALF_LEVEL / scale, dtype=mean.dtype, device=mean.device)  # u - v
     inside = torch.log(-torch.expm1(-width))
     zero = torch.zeros((), dtype=mean.dtype, device=mean.device)
-    darkest, brightest = x <= 0, x >= 1
+    darkest, brightest = x <= HALF_LEVEL, x >= 1 - HALF_LEVEL
     return (
         torch.where(brightest, zero, below)
         + torch.where(darkest, zero, above)
