@@ -130,7 +130,11 @@ def _print_features(out: Console, found: Dataset) -> None:
     if not found.features:
         return
     shown = found.features[:LISTED]
-    rows = [[feature.name, f"{feature.offset:.6g}", f"{feature.scale:.6g}"] for feature in shown]
+    items, rows = found.train.items[:], []
+    for place, feature in enumerate(shown):
+        # A column of one value is divided by 1, which is not its deviation.
+        constant = feature.scale == 1.0 and items[:, place].min() == items[:, place].max()
+        rows.append([feature.name, f"{feature.offset:.6g}", "0" if constant else f"{feature.scale:.6g}"])
     out.print()
     _print_table(out, ["feature", "mean", "deviation"], rows)
     if len(found.features) > LISTED:

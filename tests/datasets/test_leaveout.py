@@ -78,6 +78,17 @@ def test_names_of_files_stay_with_their_images(small_dataset: Dataset) -> None:
     assert found.test.names == tuple(name for name in names if not name.startswith("4-"))
 
 
+def test_the_range_is_that_of_the_items_that_are_left(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    items, labels = rng.random((40, 6), np.float32), np.arange(40) % 2
+    items[labels == 1] += 5
+    np.savez(tmp_path / "x.npz", x=items, y=labels)
+    assert load_dataset(tmp_path / "x.npz").spec.range is None
+    found = load_dataset(tmp_path / "x.npz", DataOptions(without_label=("1",)))
+    assert found.spec.range == (0.0, 1.0)
+    assert found.bounds == (items[labels == 0].min(), items[labels == 0].max())
+
+
 @needs_pyarrow
 def test_a_table_is_standardised_by_what_is_left(tmp_path: Path) -> None:
     path, rng = tmp_path / "rows.csv", np.random.default_rng(1)

@@ -56,11 +56,23 @@ def test_standardisation_is_measured_on_training_rows_alone(tmp_path: Path, opti
     for place, feature in enumerate(found.features[:2]):
         values = rows[:, place].astype(np.float64)
         assert feature.name == NAMES[place]
-        assert feature.offset == pytest.approx(values.mean(), rel=1e-9)
-        assert feature.scale == pytest.approx(values.std(), rel=1e-9)
+        assert feature.offset == np.float32(values.mean())
+        assert feature.scale == np.float32(values.std())
         assert feature.offset != pytest.approx(ROWS[:, place].mean(), rel=1e-6), "test rows do not count"
     assert vars(found.features[2]) == {"name": "constant", "offset": 7.0, "scale": 1.0}
     assert found.spec.features == found.features
+
+
+def test_what_is_trained_on_is_what_a_float32_graph_standardises_to(tmp_path: Path) -> None:
+    # Seconds since 1970, a million deviations from 0: between two float32 there are 128 of them.
+    seconds = 1.7e9 + 300 * np.random.default_rng(0).standard_normal(200)
+    (tmp_path / "x.csv").write_text("\n".join(["t", *(f"{second:.1f}" for second in seconds)]))
+    found = load_dataset(tmp_path / "x.csv")
+    (feature,) = found.features
+    trained = (found.train.items.astype(np.float64) - feature.offset) / feature.scale
+    in_graph = (found.train.items - np.float32(feature.offset)) / np.float32(feature.scale)
+    assert in_graph.dtype == np.float32
+    np.testing.assert_allclose(trained, in_graph, rtol=1e-6)
 
 
 def test_columns_are_taken_by_name_in_the_order_that_is_asked_for(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.datasets.dataset import Dataset, Split
+from vaekit.datasets.mapped import scan
 from vaekit.datasets.options import DataOptions
 from vaekit.datasets.rows import IN_MEMORY, Items, Rows
 from vaekit.datasets.tables import standardisation
@@ -73,8 +74,8 @@ def label_names(labels: NDArray[np.int64], classes: tuple[str, ...]) -> str:
 def leave_out(dataset: Dataset, options: DataOptions) -> Dataset:
     """Give a data set without the items of `options.without_label`, in both splits.
 
-    A table's columns are standardised by the training rows that are left. Labels keep their numbers, and the SHA-256 stays that
-    of all items: it says which data it was, the options what was taken of it.
+    A table's columns are standardised by the training rows that are left, and the range is that of the items that are left.
+    Labels keep their numbers, and the SHA-256 stays that of all items: it says which data it was, the options what was taken.
 
     Args:
         dataset: As it was read.
@@ -93,8 +94,13 @@ def leave_out(dataset: Dataset, options: DataOptions) -> Dataset:
     features = dataset.features
     if features:
         features = standardisation(np.asarray(train.items[:], np.float32), tuple(feature.name for feature in features))
+    bounds = dataset.bounds
+    if bounds is not None:
+        left_over = scan(train.items, test.items, name=dataset.name)
+        bounds = left_over.low, left_over.high
     note = f"without label {what}: {left[0]:,} training and {left[1]:,} test items left out"
-    return replace(dataset, train=train, test=test, options=options, features=features, notes=(*dataset.notes, note))
+    notes = (*dataset.notes, note)
+    return replace(dataset, train=train, test=test, options=options, bounds=bounds, features=features, notes=notes)
 
 
 def _called(label: int, classes: tuple[str, ...]) -> str:

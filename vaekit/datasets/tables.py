@@ -90,9 +90,10 @@ def load_table(path: Path, options: DataOptions) -> Dataset:
 
 
 def standardisation(rows: NDArray[np.float32], names: tuple[str, ...]) -> tuple[Feature, ...]:
-    """Measure each column's mean and standard deviation ``sqrt(mean((x - mean)^2))``, in float64.
+    """Measure each column's mean and standard deviation ``sqrt(mean((x - mean)^2))``, in float64, rounded to float32.
 
-    A constant column has scale 1, so that it becomes 0 and not 0 / 0.
+    A constant column has scale 1, so that it becomes 0 and not 0 / 0. The exported graphs hold float32: the model is trained by
+    the numbers that they will take, which matters where the mean is a million deviations from 0.
 
     Args:
         rows: (N, D).
@@ -101,8 +102,9 @@ def standardisation(rows: NDArray[np.float32], names: tuple[str, ...]) -> tuple[
     features = []
     for column, name in zip(rows.T.astype(np.float64), names, strict=True):
         constant = column.min() == column.max()
-        offset = float(column[0]) if constant else float(column.mean())
-        features.append(Feature(name, offset, 1.0 if constant else float(column.std())))
+        offset = float(column[0]) if constant else float(np.float32(column.mean()))
+        scale = 1.0 if constant else float(max(np.float32(column.std()), np.finfo(np.float32).tiny))
+        features.append(Feature(name, offset, scale))
     return tuple(features)
 
 
