@@ -85,7 +85,10 @@ def score(
     top: Annotated[int, typer.Option("--top", min=0, metavar="N", help="Show so many of the most unusual items.")] = 8,
     bins: Annotated[
         Bins,
-        typer.Option("--bins", help="The histogram's steps; `auto` is `log` where scores span several magnitudes."),
+        typer.Option(
+            "--bins",
+            help="The histogram's steps; `auto` is `log` where scores span magnitudes. With scores of 0 or less, `linear`.",
+        ),
     ] = "auto",
     out: Annotated[
         Path | None,

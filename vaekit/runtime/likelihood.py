@@ -105,7 +105,8 @@ class Bounds(NamedTuple):
 
     Attributes:
         nats: From all K samples.
-        halved: Mean of the two estimates from the first K // 2 samples and from the rest; for one sample, the same as `nats`.
+        halved: Mean of the two estimates from the first K // 2 samples and from as many after them; for one sample, the same as
+            `nats`.
     """
 
     nats: Nats
@@ -158,21 +159,21 @@ def _bounds(
     """The estimates of one batch of items, of which the first is item `start` of all."""
     posterior = vae.encode(x)
     split = samples // 2
-    log_sums = np.full((len(x), 2), -np.inf)  # of each item's weights, first half and rest
+    log_sums = np.full((len(x), 3), -np.inf)  # of each item's weights: two halves, and the last of an odd number
     for first in range(0, len(x) * samples, batch_size):
         index = np.arange(first, min(first + batch_size, len(x) * samples))  # i K + k, of this batch's items
         item, k = np.divmod(index, samples)
         log_weight = _log_weights(vae, x, posterior, item, seed=seed, start=start * samples + first)
-        half = 2 * item + (k >= split)
-        begins = np.flatnonzero(np.diff(half, prepend=-1))
+        part = 3 * item + (k // split if split else 0)
+        begins = np.flatnonzero(np.diff(part, prepend=-1))
         sums = np.logaddexp.reduceat(log_weight, begins)
-        place = np.divmod(half[begins], 2)
+        place = np.divmod(part[begins], 3)
         log_sums[place] = np.logaddexp(log_sums[place], sums)
         report(int(index[-1] + 1) // samples)
-    nats = math.log(samples) - np.logaddexp(log_sums[:, 0], log_sums[:, 1])
+    nats = math.log(samples) - np.logaddexp.reduce(log_sums, axis=1)
     if samples == 1:
         return Bounds(nats, nats)
-    return Bounds(nats, (np.log([split, samples - split]) - log_sums).mean(axis=1))
+    return Bounds(nats, (math.log(split) - log_sums[:, :2]).mean(axis=1))
 
 
 def _log_weights(vae: VAE, x: Items, posterior: Posterior, item: NDArray[np.int64], *, seed: int, start: int) -> Nats:
