@@ -65,9 +65,9 @@ def test_force_replaces_what_embed_wrote(run: Callable[..., object], small_bundl
         (("python", "--precision", "int4"), "precision='int4' is not in the bundle 'mnist'"),
         (
             ("python", "--weights", "int8"),
-            "the target python has no option weights, unlike c-standalone; leave it out.",
+            "the target python has no option --weights, unlike c-standalone; leave it out.",
         ),
-        (("web", "--io", "uint8"), "the target web has no option io, unlike python, c, node; leave it out."),
+        (("web", "--io", "uint8"), "the target web has no option --io, unlike python, c, node; leave it out."),
         (("node", "--io", "uint8"), "export it again with `vaekit export --io uint8`, or leave io out."),
         (("c-standalone", "--weights", "int2"), "weights='int2' is unknown; choose one of float32, int8."),
     ],

@@ -133,9 +133,9 @@ def test_an_unknown_target_is_refused_with_those_that_there_are(tmp_path: Path) 
 
 
 def test_an_option_of_another_target_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the target c has no option weights, unlike c-standalone; leave it out"):
+    with pytest.raises(ConfigError, match="the target c has no option --weights, unlike c-standalone; leave it out"):
         embed("c", None, tmp_path / "project", weights="int8")
-    with pytest.raises(ConfigError, match="the target c has no option colour; leave it out"):
+    with pytest.raises(ConfigError, match="the target c has no option --colour; leave it out"):
         embed("c", None, tmp_path / "project", colour="red")
 
 

@@ -373,7 +373,7 @@ def test_types_of_node_say_uint8array(project: Project) -> None:
 @pytest.mark.parametrize("target", sorted(set(TARGETS) - set(PIXELS)))
 def test_other_targets_refuse_it_in_one_line(target: str, bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=f"^the target {target} has no option io, unlike python, c, node; leave it out.$"
+        ConfigError, match=f"^the target {target} has no option --io, unlike python, c, node; leave it out.$"
     ):
         embed(target, bundle, tmp_path / "project", io="uint8")
     assert list(tmp_path.iterdir()) == []

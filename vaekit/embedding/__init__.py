@@ -74,7 +74,7 @@ def embed(
         if name not in taken:
             having = [other for other in TARGETS if name in inspect.signature(load_target(other).write).parameters]
             others = f", unlike {', '.join(having)}" if having else ""
-            raise ConfigError(f"the target {target} has no option {name}{others}; leave it out.")
+            raise ConfigError(f"the target {target} has no option --{name.replace('_', '-')}{others}; leave it out.")
     io = options.get("io", "float32")
     if not isinstance(bundle, Bundle):
         bundle = Bundle.open(bundle, keep=[(half, precision, "onnx", io) for half in HALVES])
