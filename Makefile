@@ -2,7 +2,7 @@
 #
 #   make demo     train on MNIST, export, verify, show samples          make lint   ruff and mypy
 #   make test     lint, types and every test                            make bench  benchmarks/, printed and kept
-#   make builtin  train and export exports/mnist, the built-in model    make clean  remove what the above have made
+#   make builtin  train and export exports/mnist, the built-in model    make clean  remove what they made, but for .venv
 #   make figures  docs/figures/, the gallery: drawn from the built-in model's run
 #   make browser-tools  npm packages and a headless Chromium for the tests of `vaekit embed node` and `web`
 #   make kserve         KServe, for the tests of `vaekit embed triton` that ask a real server (530 MB)
@@ -108,18 +108,19 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.peers
 
 builtin: $(READY)
-	@rm -rf runs/mnist
-	@$(VAEKIT) train mnist --out runs/mnist $(RECIPE)
-	@$(VAEKIT) export runs/mnist --out exports/mnist --overwrite
+	@rm -rf runs/builtin
+	@$(VAEKIT) train mnist --out runs/builtin $(RECIPE)
+	@$(VAEKIT) export runs/builtin --out exports/mnist --overwrite
 	@$(VAEKIT) verify exports/mnist
 
 # A run of the built-in model's recipe and seed is that model. The models it is compared with are kept in runs/figures.
-runs/mnist/means.npz: | $(READY)
-	@rm -rf runs/mnist
-	@$(VAEKIT) train mnist --out runs/mnist $(RECIPE)
+runs/builtin/means.npz: | $(READY)
+	@rm -rf runs/builtin
+	@$(VAEKIT) train mnist --out runs/builtin $(RECIPE)
 
-figures: $(READY) runs/mnist/means.npz
-	@$(VAEKIT) figures runs/mnist --out docs/figures --models runs/figures --format png --projection tsne --force
+figures: $(READY) runs/builtin/means.npz
+	@$(VAEKIT) figures runs/builtin --out docs/figures --models runs/figures --format png --projection tsne --force
 
 clean:
-	@rm -rf runs exports/demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf runs/demo runs/builtin runs/figures exports/demo tests/embedding/node_modules
+	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
