@@ -169,6 +169,7 @@ def export_bundle(
         if pixels is not None:
             on_step("wrapping graphs for uint8 pixels")
             manifest = _with_pixels(folder, manifest, pair, data, layout=pixels, ort_format=ort_format)
+        manifest = Manifest.from_bytes(manifest.to_bytes())  # with the digits that it will be read with
         extra = [_write(folder, "README.md", model_card(manifest).encode())]
         if pair.spec.data.is_image:
             rows, columns = PREVIEW
