@@ -216,7 +216,7 @@ def test_what_has_no_meaning_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "option", [("--provider", "cpu"), ("--provider", "auto"), ("--threads", 900), ("--precision", "fp16")]
+    "option", [("--provider", "cpu"), ("--provider", "auto"), ("--threads", 3), ("--precision", "fp16")]
 )
 def test_options_of_running_a_bundle_are_refused_for_a_run(
     run: Run, trained: Path, ae_bundle: Path, tmp_path: Path, option: tuple[str, Any]
