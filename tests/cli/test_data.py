@@ -110,6 +110,16 @@ def test_windows_show_the_first_steps_of_the_first(run: Run, table: Path) -> Non
     assert found["features"][1] == {"name": "torque", "offset": 500.0, "scale": 500.0}
 
 
+def test_a_constant_column_deviates_by_nothing_though_it_is_divided_by_one(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("fixed,moves\n" + "".join(f"3.5,{n % 2 * 2}\n" for n in range(40)))
+    done = run(tmp_path / "x.csv", "--test-fraction", 0.5)
+    found = [line.split() for line in done.out.splitlines() if line.split()[:1] in (["fixed"], ["moves"])]
+    assert found[0] == ["fixed", "3.5", "0"]
+    assert found[1][2] != "0"
+    features = json.loads(run(tmp_path / "x.csv", "--json").out)["features"]
+    assert features[0] == {"name": "fixed", "offset": 3.5, "scale": 1.0}
+
+
 def test_arrays_of_other_channel_counts_are_described_without_a_picture(run: Run, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((9, 5, 4, 4), np.uint8))
     done = run(tmp_path / "x.npy")
