@@ -127,14 +127,16 @@ def _print_lines(out: Console, found: Dataset) -> None:
 
 
 def _print_features(out: Console, found: Dataset) -> None:
+    from vaekit.datasets.tables import constant_columns
+
     if not found.features:
         return
     shown = found.features[:LISTED]
-    items, rows = found.train.items[:], []
-    for place, feature in enumerate(shown):
-        # A column of one value is divided by 1, which is not its deviation.
-        constant = feature.scale == 1.0 and items[:, place].min() == items[:, place].max()
-        rows.append([feature.name, f"{feature.offset:.6g}", "0" if constant else f"{feature.scale:.6g}"])
+    constant = constant_columns(found)  # divided by 1, which is not their deviation
+    rows = [
+        [feature.name, f"{feature.offset:.6g}", "0" if place in constant else f"{feature.scale:.6g}"]
+        for place, feature in enumerate(shown)
+    ]
     out.print()
     _print_table(out, ["feature", "mean", "deviation"], rows)
     if len(found.features) > LISTED:

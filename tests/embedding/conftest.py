@@ -47,6 +47,27 @@ def make(need: Callable[[str], str]) -> Callable[..., subprocess.CompletedProces
 
 
 @pytest.fixture(scope="session")
+def assert_flags_build_anew(make: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[[Path, int], None]:
+    """Return ``assert_flags_build_anew(project, count)``: other flags run that many commands, and keep what the noise needs."""
+
+    def commands(project: Path, *flags: str) -> list[str]:
+        done = make(project, "check", *flags)
+        assert done.returncode == 0, done.stderr
+        return [line for line in done.stdout.splitlines() if " -o build/" in line]
+
+    def check(project: Path, count: int) -> None:
+        commands(project)
+        assert commands(project) == []
+        lines = commands(project, "CFLAGS=-O1 -DIT='is so'")
+        assert len(lines) == count
+        assert all(" -O1 -DIT='is so' -std=c11 -ffp-contract=off " in line for line in lines)
+        assert commands(project, "CFLAGS=-O1 -DIT='is so'") == []
+        assert len(commands(project)) == count, "what other flags have built is no longer what is tested"
+
+    return check
+
+
+@pytest.fixture(scope="session")
 def table_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of a table whose columns have units far apart: its decoder ends in a scale and an offset for each column."""
     rng = np.random.default_rng(11)

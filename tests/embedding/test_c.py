@@ -157,19 +157,10 @@ def test_the_demo_takes_every_seed_and_index(gaussian_bundle: Path, make: Make, 
     assert [float(line) for line in shown.splitlines()] == pytest.approx(expected, rel=1e-5)
 
 
-def test_what_the_noise_needs_of_the_compiler_stays_beside_flags_of_ones_own(copy: Path, make: Make) -> None:
-    def commands(*flags: str) -> list[str]:
-        done = make(copy, "check", *flags)
-        assert done.returncode == 0, done.stderr
-        return [line for line in done.stdout.splitlines() if " -o build/" in line]
-
-    commands()
-    assert commands() == []
-    lines = commands("CFLAGS=-O1 -DIT='is so'")
-    assert len(lines) == 1
-    assert all(" -O1 -DIT='is so' -std=c11 -ffp-contract=off " in line for line in lines)
-    assert commands("CFLAGS=-O1 -DIT='is so'") == []
-    assert len(commands()) == 1, "what other flags have built is no longer what is tested"
+def test_what_the_noise_needs_of_the_compiler_stays_beside_flags_of_ones_own(
+    copy: Path, assert_flags_build_anew: Callable[[Path, int], None]
+) -> None:
+    assert_flags_build_anew(copy, 1)
 
 
 @pytest.mark.parametrize("name", ["eps", "z", "x_hat"])

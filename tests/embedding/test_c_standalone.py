@@ -248,22 +248,9 @@ def test_the_self_test_notices_a_product_that_is_fused_with_a_sum(
 
 
 def test_what_the_noise_needs_of_the_compiler_stays_beside_flags_of_ones_own(
-    project: Path, make: Make, tmp_path: Path
+    project: Path, tmp_path: Path, assert_flags_build_anew: Callable[[Path, int], None]
 ) -> None:
-    copy = shutil.copytree(project, tmp_path / "copy")
-
-    def commands(*flags: str) -> list[str]:
-        done = make(copy, "check", *flags)
-        assert done.returncode == 0, done.stderr
-        return [line for line in done.stdout.splitlines() if " -o build/" in line]
-
-    commands()
-    assert commands() == []
-    lines = commands("CFLAGS=-O1 -DIT='is so'")
-    assert len(lines) == 2
-    assert all(" -O1 -DIT='is so' -std=c11 -ffp-contract=off " in line for line in lines)
-    assert commands("CFLAGS=-O1 -DIT='is so'") == []
-    assert len(commands()) == 2, "what other flags have built is no longer what is tested"
+    assert_flags_build_anew(shutil.copytree(project, tmp_path / "copy"), 2)
 
 
 @pytest.mark.parametrize("arguments", [("abc",), ("-1",), ("9" * 30,), ("1", "2", "3")])

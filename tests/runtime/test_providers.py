@@ -295,8 +295,10 @@ def test_the_real_session_has_the_threads_that_were_asked_for(softplus: bytes) -
     assert session.get_session_options().intra_op_num_threads == 2
 
 
-def test_threads_may_be_numpys(softplus: bytes) -> None:
-    assert open_session(softplus, Options("cpu", threads=np.int64(2)), name="softplus.onnx").threads == 2  # type: ignore[arg-type]
+def test_threads_may_be_numpys_and_are_pythons_from_then_on(softplus: bytes) -> None:
+    opened = open_session(softplus, Options("cpu", threads=np.int64(2)), name="softplus.onnx")  # type: ignore[arg-type]
+    assert opened.threads == 2
+    assert type(opened.threads) is int
 
 
 @pytest.mark.parametrize("provider", [None, 7, b"cpu"])

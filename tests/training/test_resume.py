@@ -25,6 +25,7 @@ from vaekit.training.checkpoint import RunInfo
 from vaekit.training.config_file import read_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="nothing is locked on Windows")
 
 # 320 items in batches of 48: the last of seven steps is a smaller batch.
 CONFIG = TrainConfig(
@@ -299,7 +300,7 @@ def test_leftovers_of_a_killed_run_are_cleared(small_dataset: Dataset, uninterru
     assert not half.exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="nothing is locked on Windows")
+@needs_locks
 def test_a_run_is_trained_by_one_process_at_a_time(small_dataset: Dataset, uninterrupted: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     begin(small_dataset, CONFIG, run, epochs=2)
@@ -319,7 +320,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(small_dataset: Dataset, unint
     assert comparable(run) == comparable(uninterrupted)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="nothing is locked on Windows")
+@needs_locks
 def test_a_new_run_too_is_held_while_it_is_trained(small_dataset: Dataset, tmp_path: Path) -> None:
     run, refused = tmp_path / "run", []
 
@@ -332,7 +333,7 @@ def test_a_new_run_too_is_held_while_it_is_trained(small_dataset: Dataset, tmp_p
     assert refused == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="nothing is locked on Windows")
+@needs_locks
 def test_a_file_system_without_locks_holds_nothing_and_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,21 +108,25 @@ def standardisation(rows: NDArray[np.float32], names: tuple[str, ...]) -> tuple[
     return tuple(features)
 
 
-def constant_in_training(dataset: Dataset) -> tuple[str, ...]:
-    """Names of the columns that have one value among the training items, and others among the test items.
-
-    Their scale is 1 (`standardisation`), so that a test item's value reaches the model in the column's own unit, however large.
-    """
+def constant_columns(dataset: Dataset) -> tuple[int, ...]:
+    """Places of the columns that have one value among the training items; their scale is 1 (`standardisation`)."""
     unscaled = [place for place, feature in enumerate(dataset.features) if feature.scale == 1.0]
     if not unscaled:
         return ()
-    train, test = dataset.train.items[:], dataset.test.items[:]
-    names = []
-    for place in unscaled:
-        value = train[:, place].min()
-        if value == train[:, place].max() and not value == test[:, place].min() == test[:, place].max():
-            names.append(dataset.features[place].name)
-    return tuple(names)
+    train = dataset.train.items[:]
+    return tuple(place for place in unscaled if train[:, place].min() == train[:, place].max())
+
+
+def constant_in_training(dataset: Dataset) -> tuple[str, ...]:
+    """Names of the columns that have one value among the training items, and others among the test items.
+
+    A test item's value there reaches the model in the column's own unit, however large.
+    """
+    places = constant_columns(dataset)
+    if not places:
+        return ()
+    first, test = dataset.train.items[:1], dataset.test.items[:]
+    return tuple(dataset.features[place].name for place in places if (test[:, place] != first[:, place].min()).any())
 
 
 def _divide_in_time(
